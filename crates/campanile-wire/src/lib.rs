@@ -1,1 +1,7 @@
-//! placeholder
+//! What outsiders see: signaling frames.
+//!
+//! Each door here turns outside bytes into types that cannot be wrong, and back. What they mean for a meeting is left to
+//! `campanile-meeting`.
+
+pub mod fuzz;
+pub mod signaling;
