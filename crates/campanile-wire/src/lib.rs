@@ -1,1 +1,3 @@
-//! placeholder
+//! What outsiders see: signaling frames and API JSON.
+
+pub mod api;
