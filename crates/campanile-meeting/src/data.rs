@@ -1,13 +1,12 @@
 //! Data messages: checked, stamped, delivered, and for a while remembered for those who come later.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use campanile_wire::signaling::{DataMessage, DeliveredMessage};
 
 use crate::bucket::TokenBucket;
 use crate::ids::AttendeeKey;
-use std::time::Instant;
 
 /// Bytes of one message's data: the documented 2 KB.
 const DATA_BYTES_MAX: usize = 2048;
@@ -87,7 +86,6 @@ impl DataMessages {
         let mut delivered = DeliveredMessage {
             topic: message.topic,
             data: message.data,
-            lifetime_ms: message.lifetime_ms,
             sender_attendee_id: sender.to_string(),
             sender_external_user_id: external_user_id.to_owned(),
             ingest_time_ns: 0,
@@ -97,7 +95,7 @@ impl DataMessages {
         }
         self.last_ingest_ns = unix_ns.max(self.last_ingest_ns + 1);
         delivered.ingest_time_ns = self.last_ingest_ns;
-        let lifetime = Duration::from_millis(u64::from(message.lifetime_ms.unwrap_or(0))).min(LIFETIME_MAX);
+        let lifetime = Duration::from_millis(u64::from(message.lifetime_ms)).min(LIFETIME_MAX);
         if !lifetime.is_zero() {
             if self.stored.len() == STORED_MAX {
                 self.stored.pop_front();
@@ -120,7 +118,7 @@ mod tests {
     use super::*;
     use crate::ids::AttendeeId;
 
-    fn message(topic: &str, bytes: usize, lifetime_ms: Option<u32>) -> DataMessage {
+    fn message(topic: &str, bytes: usize, lifetime_ms: u32) -> DataMessage {
         DataMessage { topic: topic.to_owned(), data: vec![7; bytes], lifetime_ms }
     }
 
@@ -137,7 +135,7 @@ mod tests {
         fn check(topic: &str, bytes: usize, ok: bool) {
             let now = crate::test_start();
             let mut data = DataMessages::new(now);
-            assert_eq!(accept(&mut data, now, 1, message(topic, bytes, None)).is_ok(), ok, "{topic} {bytes}");
+            assert_eq!(accept(&mut data, now, 1, message(topic, bytes, 0)).is_ok(), ok, "{topic} {bytes}");
         }
         check("chat", 2048, true);
         check("chat", 2049, false);
@@ -154,7 +152,7 @@ mod tests {
         let mut data = DataMessages::new(now);
         let mut last = 0;
         for ns in [100, 100, 90, 200] {
-            let Ok(Verdict::Deliver(m)) = accept(&mut data, now, ns, message("t", 1, None)) else {
+            let Ok(Verdict::Deliver(m)) = accept(&mut data, now, ns, message("t", 1, 0)) else {
                 panic!("delivered")
             };
             assert!(m.ingest_time_ns > last);
@@ -167,7 +165,7 @@ mod tests {
         let now = crate::test_start();
         let mut data = DataMessages::new(now);
         let verdicts: Vec<_> =
-            (0..250).map(|i| accept(&mut data, now, i, message("t", 1, None)).expect("valid")).collect();
+            (0..250).map(|i| accept(&mut data, now, i, message("t", 1, 0)).expect("valid")).collect();
         let throttled = verdicts.iter().filter(|v| matches!(v, Verdict::Throttled(m) if m.ingest_time_ns == 0));
         assert_eq!(throttled.count(), 50);
     }
@@ -176,7 +174,7 @@ mod tests {
     fn a_lifetime_is_replayed_until_it_ends() {
         let now = crate::test_start();
         let mut data = DataMessages::new(now);
-        for (ns, lifetime) in [(1, None), (2, Some(1000)), (3, Some(u32::MAX))] {
+        for (ns, lifetime) in [(1, 0), (2, 1000), (3, u32::MAX)] {
             accept(&mut data, now, ns, message("t", 1, lifetime)).expect("valid");
         }
         assert_eq!(data.replay(4).map(|m| m.ingest_time_ns).collect::<Vec<_>>(), [2, 3]);

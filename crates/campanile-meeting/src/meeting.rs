@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use campanile_media::mix::{LegId, Mixer};
 use campanile_media::peer::{Peer, PeerState};
 use campanile_wire::signaling::{
-    Adaption, AudioStreamIdInfo, ClientFrame, FrameKind, Index, Join, JoinAck, ServerFrame, VideoCodecCapability,
+    Adaption, AudioStatus, AudioStreamIdInfo, ClientFrame, DataMessage, FrameKind, Index, Join, JoinAck, ServerFrame,
+    TurnCredentials, VideoCodec,
 };
 use tracing::info;
 
@@ -45,13 +46,10 @@ pub(crate) mod close {
     pub(crate) const TOO_MUCH: u16 = 4508;
 }
 
-/// Values of AUDIO_STATUS (signaling specification, section 6.7).
+/// Statuses of an error (signaling specification, section 9.2).
 pub(crate) mod status {
-    pub(crate) const JOINED_ELSEWHERE: u32 = 301;
     pub(crate) const BAD_REQUEST: u32 = 400;
     pub(crate) const AT_CAPACITY: u32 = 409;
-    pub(crate) const MEETING_ENDED: u32 = 410;
-    pub(crate) const ATTENDEE_REMOVED: u32 = 411;
     pub(crate) const VIEW_ONLY: u32 = 206;
 }
 
@@ -67,7 +65,7 @@ pub(crate) struct Meeting {
     pub(crate) offered: Vec<u32>,
     pub(crate) index_due: bool,
     pub(crate) levels: Levels,
-    pub(crate) last_common_codecs: Vec<VideoCodecCapability>,
+    pub(crate) last_common_codecs: Vec<VideoCodec>,
     pub(crate) seconds: u64,
     data: DataMessages,
     next_audio_stream_id: u32,
@@ -218,10 +216,12 @@ impl Meeting {
         cx.frame(
             id,
             ServerFrame::JoinAck(JoinAck {
-                video_subscription_limit: Some(limit as u32),
+                // Credentials without a URI: no relay, and the client goes on after its first candidate.
+                turn: Some(TurnCredentials::default()),
+                video_subscription_limit: limit as u32,
                 // Absent would not be neutral: the client would take the choice back (section 3.2).
-                default_server_side_network_adaption: server_side.then_some(join.adaption),
-                ..JoinAck::default()
+                default_adaption: server_side.then_some(join.adaption),
+                wants_compressed_sdp: false,
             }),
         );
         cx.frame(id, ServerFrame::Index(self.index_for(cx, id)));
@@ -258,7 +258,7 @@ impl Meeting {
             cx.close(old_id, close::NORMAL, "the same client has reconnected");
         } else {
             info!(meeting_id = %self.id, attendee_id = %attendee, "joined from another device");
-            cx.frame(old_id, ServerFrame::AudioStatus(status::JOINED_ELSEWHERE));
+            cx.frame(old_id, ServerFrame::AudioStatus(AudioStatus::JoinedFromAnotherDevice));
         }
         entry
     }
@@ -287,7 +287,7 @@ impl Meeting {
         self.index_due = true;
         if !attendee.content {
             let content = AttendeeKey { content: true, ..attendee };
-            self.end_attendee(cx, content, status::ATTENDEE_REMOVED);
+            self.end_attendee(cx, content, AudioStatus::AttendeeRemoved);
         }
     }
 
@@ -306,21 +306,21 @@ impl Meeting {
     }
 
     /// Ends whatever sessions this attendee has, with a status that its client understands.
-    fn end_attendee(&mut self, cx: &mut Cx<'_>, attendee: AttendeeKey, audio_status: u32) {
+    fn end_attendee(&mut self, cx: &mut Cx<'_>, attendee: AttendeeKey, audio_status: AudioStatus) {
         let theirs: Vec<_> = self.sessions.values().filter(|s| s.attendee == attendee).map(|s| s.id).collect();
         for id in theirs {
             self.end_session(cx, id, audio_status);
         }
     }
 
-    fn end_session(&mut self, cx: &mut Cx<'_>, id: SessionId, audio_status: u32) {
+    fn end_session(&mut self, cx: &mut Cx<'_>, id: SessionId, audio_status: AudioStatus) {
         match self.sessions.get(&id).map(|session| session.phase) {
             Some(Phase::Joined) => {
                 cx.frame(id, ServerFrame::AudioStatus(audio_status));
                 self.depart(cx, id, false);
             }
             Some(Phase::Waiting { .. }) => {
-                let ended = audio_status == status::MEETING_ENDED;
+                let ended = audio_status == AudioStatus::MeetingEnded;
                 let code = if ended { close::MEETING_ENDED } else { close::ATTENDEE_UNAVAILABLE };
                 cx.close(id, code, if ended { "the meeting has ended" } else { "attendee unavailable" });
             }
@@ -338,14 +338,14 @@ impl Meeting {
         self.over = true;
         let all: Vec<_> = self.sessions.keys().copied().collect();
         for id in all {
-            self.end_session(cx, id, status::MEETING_ENDED);
+            self.end_session(cx, id, AudioStatus::MeetingEnded);
         }
     }
 
     /// The attendee's record is gone: its sessions go, its content share with them.
     pub(crate) fn remove_attendee(&mut self, cx: &mut Cx<'_>, attendee: AttendeeId) {
         for content in [true, false] {
-            self.end_attendee(cx, AttendeeKey { id: attendee, content }, status::ATTENDEE_REMOVED);
+            self.end_attendee(cx, AttendeeKey { id: attendee, content }, AudioStatus::AttendeeRemoved);
         }
     }
 
@@ -378,7 +378,7 @@ impl Meeting {
         }
     }
 
-    fn data_message(&mut self, cx: &mut Cx<'_>, id: SessionId, message: campanile_wire::signaling::DataMessage) {
+    fn data_message(&mut self, cx: &mut Cx<'_>, id: SessionId, message: DataMessage) {
         let Some(session) = self.sessions.get(&id) else { return };
         let unix_ns = cx.clock.unix(cx.now).as_nanos() as i64;
         match self.data.accept(cx.now, unix_ns, session.attendee, &session.external_user_id, message) {
@@ -501,17 +501,17 @@ impl Meeting {
         let Some(session) = self.sessions.get(&id) else { return Index::default() };
         let cameras = self.sources.values().filter(|source| !source.attendee.content).count();
         let shows = self.sources.values().any(|source| source.owner == id);
-        let may_see = |content: bool| session.capabilities.may_see(content);
+        let may_see = |content: bool| session.may_see(content);
         let others = self.sources.values().filter(|source| {
             source.attendee.id != session.attendee.id && may_see(source.attendee.content)
         });
         let participants = self.sessions.values().filter(|s| s.is_in() && !s.attendee.content).count();
         Index {
-            at_capacity: (cameras >= cx.config.limits.cameras && !shows) || !session.capabilities.may_show(false),
+            at_capacity: (cameras >= cx.config.limits.cameras && !shows) || !session.may_show(),
             sources: others.flat_map(|source| source.describe(cx.now)).collect(),
             paused_at_source_ids: Vec::new(),
-            num_participants: Some(participants as u32),
-            supported_receive_codec_intersection: self.common_codecs(),
+            num_participants: participants as u32,
+            supported_receive_codecs: self.common_codecs(),
         }
     }
 

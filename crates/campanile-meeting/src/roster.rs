@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use campanile_media::mix::LegId;
-use campanile_wire::signaling::{AudioAttendeeState, AudioStreamIdInfo, ServerFrame};
+use campanile_wire::signaling::{AudioAttendeeState, AudioStreamIdInfo, ServerFrame, SignalStrength};
 
 use crate::meeting::Meeting;
 use crate::service::Cx;
@@ -12,10 +12,6 @@ use crate::service::Cx;
 const SILENT_DB: u8 = 42;
 /// Stands for nobody: an entry that silences everybody not listed.
 const NOBODY: u32 = 0;
-/// How well the server hears an attendee, as the client understands it.
-const SIGNAL_GOOD: u32 = 2;
-const SIGNAL_WEAK: u32 = 1;
-const SIGNAL_NONE: u32 = 0;
 /// Loss, in 256ths of the last second's packets, from which the signal counts as weak (4 %), and as gone (20 %).
 const WEAK_LOSS: u8 = 10;
 const GONE_LOSS: u8 = 51;
@@ -25,7 +21,7 @@ const GONE_LOSS: u8 = 51;
 pub(crate) struct Levels {
     somebody_was_heard: bool,
     /// Audio stream id to signal strength, of those whose signal is not good.
-    impaired: BTreeMap<u32, u32>,
+    impaired: BTreeMap<u32, SignalStrength>,
     was_impaired: Vec<u32>,
 }
 
@@ -33,11 +29,11 @@ impl Levels {
     /// Takes the share of one attendee's packets lost in the last second, 0 to 255 for all.
     pub(crate) fn note_loss(&mut self, audio_stream_id: u32, fraction_lost: u8) {
         let signal = match fraction_lost {
-            GONE_LOSS.. => SIGNAL_NONE,
-            WEAK_LOSS.. => SIGNAL_WEAK,
-            _ => SIGNAL_GOOD,
+            GONE_LOSS.. => SignalStrength::Lost,
+            WEAK_LOSS.. => SignalStrength::Weak,
+            _ => SignalStrength::Full,
         };
-        if signal == SIGNAL_GOOD {
+        if signal == SignalStrength::Full {
             if self.impaired.remove(&audio_stream_id).is_some() {
                 self.was_impaired.push(audio_stream_id);
             }
@@ -56,16 +52,16 @@ impl Levels {
     /// and silence takes one entry that names nobody.
     fn entries(&mut self, heard: impl Iterator<Item = (u32, u8)>) -> Vec<AudioAttendeeState> {
         let mut entries = BTreeMap::new();
-        let state = |audio_stream_id| AudioAttendeeState { audio_stream_id, ..AudioAttendeeState::default() };
+        let state = |audio_stream_id| AudioAttendeeState { audio_stream_id, volume_db: None, signal_strength: None };
         for (id, volume) in heard.filter(|(_, volume)| *volume < SILENT_DB) {
-            entries.entry(id).or_insert_with(|| state(id)).volume = Some(u32::from(volume));
+            entries.entry(id).or_insert_with(|| state(id)).volume_db = Some(volume);
         }
         let somebody_is_heard = !entries.is_empty();
         if self.somebody_was_heard && !somebody_is_heard {
-            entries.entry(NOBODY).or_insert_with(|| state(NOBODY)).volume = Some(u32::from(SILENT_DB));
+            entries.entry(NOBODY).or_insert_with(|| state(NOBODY)).volume_db = Some(SILENT_DB);
         }
         self.somebody_was_heard = somebody_is_heard;
-        let recovered = std::mem::take(&mut self.was_impaired).into_iter().map(|id| (id, SIGNAL_GOOD));
+        let recovered = std::mem::take(&mut self.was_impaired).into_iter().map(|id| (id, SignalStrength::Full));
         for (id, signal) in self.impaired.iter().map(|(id, signal)| (*id, *signal)).chain(recovered) {
             entries.entry(id).or_insert_with(|| state(id)).signal_strength = Some(signal);
         }
@@ -123,9 +119,9 @@ impl Meeting {
 mod tests {
     use super::*;
 
-    fn entries(levels: &mut Levels, heard: &[(u32, u8)]) -> Vec<(u32, Option<u32>, Option<u32>)> {
+    fn entries(levels: &mut Levels, heard: &[(u32, u8)]) -> Vec<(u32, Option<u8>, Option<u8>)> {
         let entries = levels.entries(heard.iter().copied());
-        entries.into_iter().map(|e| (e.audio_stream_id, e.volume, e.signal_strength)).collect()
+        entries.into_iter().map(|e| (e.audio_stream_id, e.volume_db, e.signal_strength.map(|s| s as u8))).collect()
     }
 
     #[test]

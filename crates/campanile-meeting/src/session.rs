@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::Adaption;
 
 use crate::bucket::TokenBucket;
 use crate::ids::{AttendeeKey, SessionId};
 use crate::link::MediaLink;
-use crate::registry::Capabilities;
 
 /// A socket may idle this long before it joins: a client that connects early sends neither pings nor JOIN.
 const JOIN_DEADLINE: Duration = Duration::from_secs(120);
@@ -108,6 +108,21 @@ impl Session {
         self.phase = Phase::Ended { until: now + ENDED_DEADLINE };
         self.link = None;
         self.present = false;
+    }
+
+    /// Whether it may be heard. A content share's sound goes with its picture.
+    pub(crate) fn may_speak(&self) -> bool {
+        if self.attendee.content { self.may_show() } else { self.capabilities.audio.sends() }
+    }
+
+    /// Whether it may publish: a camera, or, for a content share, the content.
+    pub(crate) fn may_show(&self) -> bool {
+        if self.attendee.content { self.capabilities.content.sends() } else { self.capabilities.video.sends() }
+    }
+
+    /// Whether it may receive somebody's camera or content.
+    pub(crate) fn may_see(&self, content: bool) -> bool {
+        if content { self.capabilities.content.receives() } else { self.capabilities.video.receives() }
     }
 
     /// True when the server picks this subscriber's layers.

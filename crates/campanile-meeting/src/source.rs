@@ -82,12 +82,12 @@ impl Layer {
 
     /// Takes what the client now says of it.
     pub fn announce(&mut self, descriptor: &StreamDescriptor, now: Instant) {
-        let max_bitrate = Bitrate::kbps(u64::from(descriptor.max_bitrate_kbps.unwrap_or(0)));
+        let max_bitrate = Bitrate::kbps(u64::from(descriptor.max_bitrate_kbps));
         if self.max_bitrate != max_bitrate {
             self.announced_at = now;
         }
         self.max_bitrate = max_bitrate;
-        self.framerate = descriptor.framerate.unwrap_or(0);
+        self.framerate = descriptor.framerate;
     }
 
     fn is_on_offer(&self, now: Instant) -> bool {
@@ -110,13 +110,13 @@ impl Source {
             let measured = layer.uplink.rate(now);
             let average = if measured > Bitrate::default() { measured.min(layer.max_bitrate) } else { layer.max_bitrate };
             StreamDescriptor {
-                stream_id: Some(layer.stream_id),
-                group_id: Some(self.group_id),
-                framerate: Some(layer.framerate),
-                max_bitrate_kbps: Some(layer.max_bitrate.as_kbps() as u32),
-                avg_bitrate_bps: Some(average.as_bps() as u32),
-                attendee_id: Some(self.attendee.to_string()),
-                external_user_id: Some(self.external_user_id.clone()),
+                stream_id: layer.stream_id,
+                group_id: self.group_id,
+                framerate: layer.framerate,
+                max_bitrate_kbps: layer.max_bitrate.as_kbps() as u32,
+                avg_bitrate_bps: average.as_bps() as u32,
+                attendee_id: self.attendee.to_string(),
+                external_user_id: self.external_user_id.clone(),
                 media_type: MediaType::Video,
                 ..StreamDescriptor::default()
             }

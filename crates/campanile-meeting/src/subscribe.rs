@@ -8,8 +8,8 @@ use campanile_media::peer::sdp::{
 use campanile_media::peer::{IceCredentials, Peer, Remote};
 use campanile_media::units::Bitrate;
 use campanile_wire::signaling::{
-    FrameKind, MediaType, SdpOffer, ServerFrame, StreamAllocation, StreamDescriptor, Subscribe, SubscribeAck,
-    TrackMapping, VideoCodecCapability, VideoSubscription,
+    FrameKind, MediaType, Sdp, ServerFrame, StreamAllocation, StreamDescriptor, Subscribe, SubscribeAck, TrackMapping,
+    VideoCodec, VideoSubscription,
 };
 use rand_core::RngCore;
 use tracing::info;
@@ -44,9 +44,9 @@ impl Meeting {
             return cx.close(id, crate::meeting::close::TOO_MUCH, "too many SUBSCRIBE frames");
         }
         let offer = match &subscribe.sdp {
-            SdpOffer::Plain(text) => Offer::parse(text).map_err(|why| why.to_string()),
+            Sdp::Plain(text) => Offer::parse(text).map_err(|why| why.to_string()),
             // JOIN_ACK never asks for it.
-            SdpOffer::Deflated(_) => Err("compressed SDP was not agreed on".to_owned()),
+            Sdp::Deflated(_) => Err("compressed SDP was not agreed on".to_owned()),
         };
         let offer = match offer {
             Ok(offer) => offer,
@@ -64,11 +64,10 @@ impl Meeting {
         cx.frame(
             id,
             ServerFrame::SubscribeAck(Box::new(SubscribeAck {
-                duplex: Some(subscribe.duplex),
+                duplex: subscribe.duplex,
                 allocations: allocations.unwrap_or_default(),
-                sdp_answer: Some(answer.text),
+                sdp: Sdp::Plain(answer.text),
                 tracks,
-                ..SubscribeAck::default()
             })),
         );
         if refused {
@@ -148,7 +147,7 @@ impl Meeting {
             Some(source) => source,
             None => self.sources.values().find(|source| source.layer(stream_id).is_some())?,
         };
-        if source.attendee.id == session.attendee.id || !session.capabilities.may_see(source.attendee.content) {
+        if source.attendee.id == session.attendee.id || !session.may_see(source.attendee.content) {
             return None;
         }
         let target = configured.and_then(|wish| wish.target_bitrate_kbps);
@@ -238,9 +237,7 @@ impl Meeting {
                     packets: 0,
                     bytes: 0,
                 });
-                let may_speak =
-                    if session.attendee.content { session.capabilities.may_show(true) } else { session.capabilities.may_speak() };
-                self.mixer.add(leg, owner, may_speak);
+                self.mixer.add(leg, owner, session.may_speak());
                 // The only place where the client says it at a (re)connect.
                 session.muted = subscribe.audio_muted;
                 self.mixer.set_muted(leg, subscribe.audio_muted);
@@ -277,7 +274,7 @@ impl Meeting {
         });
         let cameras = self.sources.values().filter(|s| s.owner != id && !s.attendee.content).count();
         let full = !attendee.content && cameras >= cx.config.limits.cameras;
-        if full || !session.capabilities.may_show(attendee.content) || descriptors.len() > LAYERS_MAX {
+        if full || !session.may_show() || descriptors.len() > LAYERS_MAX {
             info!(meeting_id = %self.id, attendee_id = %attendee, cameras, "video refused");
             self.unpublish(id);
             return None;
@@ -320,8 +317,8 @@ impl Meeting {
         self.index_due = true;
         let allocation = |(layer, descriptor): (&Layer, &&StreamDescriptor)| StreamAllocation {
             track_label: descriptor.track_label.clone(),
-            stream_id: Some(layer.stream_id),
-            group_id: Some(source.group_id),
+            stream_id: layer.stream_id,
+            group_id: source.group_id,
         };
         Some(source.layers.iter().zip(&descriptors).map(allocation).collect())
     }
@@ -377,9 +374,9 @@ impl Meeting {
                 }
             };
             tracks.push(TrackMapping {
-                stream_id: Some(stream_id),
-                ssrc: Some(downlink.ssrc),
-                track_label: Some(format!("v_{}", section.mid)),
+                stream_id,
+                ssrc: downlink.ssrc,
+                track_label: format!("v_{}", section.mid),
             });
             if let Some(source) = self.sources.get_mut(&group_id) {
                 source.subscribers.push(subscriber);
@@ -426,8 +423,8 @@ impl Meeting {
     }
 
     /// The codecs that every receiver decodes, of those that are forwarded; empty while there is nothing to say.
-    pub(crate) fn common_codecs(&self) -> Vec<VideoCodecCapability> {
-        let mut common: Option<Vec<VideoCodecCapability>> = None;
+    pub(crate) fn common_codecs(&self) -> Vec<VideoCodec> {
+        let mut common: Option<Vec<VideoCodec>> = None;
         for link in self.sessions.values().filter(|s| !s.attendee.content).filter_map(|s| s.link.as_ref()) {
             if link.decodable.is_empty() {
                 continue;
@@ -453,7 +450,7 @@ impl Meeting {
 }
 
 /// The name of a codec in INDEX; `None` for what is not forwarded.
-fn capability(codec: &Codec) -> Option<VideoCodecCapability> {
+fn capability(codec: &Codec) -> Option<VideoCodec> {
     forwardable(codec)?;
     codec.capability()
 }

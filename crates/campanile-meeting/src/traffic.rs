@@ -10,7 +10,7 @@ use campanile_media::peer::sdp::Codec;
 use campanile_media::rtcp::{self, RtcpItem};
 use campanile_media::rtp::RtpHeader;
 use campanile_media::units::SeqNo;
-use campanile_wire::signaling::{Bitrate as StreamBitrate, ServerFrame};
+use campanile_wire::signaling::{ServerFrame, StreamBitrate};
 
 use crate::ids::SessionId;
 use crate::link::{Route, abs_send_time};
@@ -199,7 +199,7 @@ impl Meeting {
             let Some(link) = &mut session.link else { continue };
             link.handle_timeout(cx.now);
             if link.audio.is_some() {
-                let hears = session.capabilities.may_hear();
+                let hears = session.capabilities.audio.receives();
                 let payload = if hears { self.mixer.payload_for(LegId(session.audio_stream_id)) } else { self.mixer.silence() };
                 link.send_audio(payload);
             }
@@ -284,7 +284,7 @@ impl Meeting {
             let layers = others.flat_map(|source| source.on_offer(cx.now));
             let bitrates: Vec<_> = layers
                 .map(|layer| StreamBitrate {
-                    source_stream_id: layer.stream_id,
+                    stream_id: layer.stream_id,
                     avg_bitrate_bps: layer.uplink.rate(cx.now).as_bps() as u32,
                 })
                 .filter(|bitrate| bitrate.avg_bitrate_bps > 0)
