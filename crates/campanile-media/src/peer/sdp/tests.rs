@@ -780,11 +780,11 @@ fn line_of(text: &str, needle: &str) -> usize {
     1 + text.lines().position(|line| line.contains(needle)).expect("it is there")
 }
 
-/// Replaces `from` once by `to` in the audio-only offer, and expects an error made from the line where `to` begins.
+/// Replaces `from` once by `to` in the audio-only offer, and expects an error made from the number of that line.
 #[track_caller]
 fn check_bad(from: &str, to: &str, expected: impl Fn(usize) -> SdpError) {
     let text = with_once(AUDIO_ONLY, from, to);
-    let at = text.find(to).expect("it was put there");
+    let at = AUDIO_ONLY.find(from).expect("it was there");
     let line = 1 + text[..at].matches('\n').count();
     assert_eq!(Offer::parse(&text), Err(expected(line)), "{to}");
 }
