@@ -95,7 +95,8 @@ pub(super) struct Ice {
     remote: IceCredentials,
     /// Where authentic checks came from since the agent was made; at most [`ADDRESSES_MAX`].
     addresses: Vec<SocketAddr>,
-    nominated: Option<SocketAddr>,
+    /// Where to send: what the peer nominated last, or before that where it was first heard from.
+    selected: Option<SocketAddr>,
     deadline: Option<Instant>,
 }
 
@@ -104,7 +105,7 @@ impl Ice {
         let mut agent = agent(&local, &remote);
         agent.handle_timeout(now);
         let deadline = agent.poll_timeout();
-        Ice { agent, local, remote, addresses: vec![], nominated: None, deadline }
+        Ice { agent, local, remote, addresses: vec![], selected: None, deadline }
     }
 
     /// Takes one STUN packet; `send` gets the answers. Whether it was an authentic check.
@@ -134,8 +135,8 @@ impl Ice {
             // is lite: the latest one tells where it wants to be, also after its NAT has rebound. A sender who takes
             // us for controlling has been told otherwise and nominates nothing.
             let nominates = message.use_candidate() && message.ice_controlled().is_none();
-            if nominates && self.agent.has_viable_remote_candidate(from) {
-                self.nominated = Some(from);
+            if (nominates || self.selected.is_none()) && self.agent.has_viable_remote_candidate(from) {
+                self.selected = Some(from);
             }
         }
         self.handle_timeout(now);
@@ -147,12 +148,18 @@ impl Ice {
 
     /// Whether authentic checks have come from there lately, or it is where we send.
     pub(super) fn is_validated(&self, addr: SocketAddr) -> bool {
-        self.nominated == Some(addr) || self.agent.has_viable_remote_candidate(addr)
+        self.selected == Some(addr) || self.agent.has_viable_remote_candidate(addr)
     }
 
-    /// Where the peer wants to receive; once known, always known.
-    pub(super) fn nominated(&self) -> Option<SocketAddr> {
-        self.nominated
+    /// Where to send; once known, always known.
+    pub(super) fn selected(&self) -> Option<SocketAddr> {
+        self.selected
+    }
+
+    /// Addresses that are kept.
+    #[cfg(test)]
+    pub(super) fn address_count(&self) -> usize {
+        self.addresses.len().max(self.agent.remote_candidates().count())
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {

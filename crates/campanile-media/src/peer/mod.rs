@@ -71,7 +71,7 @@ pub enum Received<'a> {
 /// How far the link is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PeerState {
-    /// No check has nominated an address yet.
+    /// There is no address to send to yet.
     New,
     /// There is an address to send to, but no keys yet.
     IceConnected,
@@ -127,8 +127,6 @@ enum Link {
 struct WebRtc {
     ice: Ice,
     dtls: Dtls,
-    /// Where the latest handshake message came from; handshakes may begin before an address is nominated.
-    dtls_from: Option<SocketAddr>,
     srtp: Option<Box<(SrtpSender, SrtpReceiver)>>,
     failure: Option<DtlsFailure>,
     /// The peer has said goodbye.
@@ -151,7 +149,6 @@ impl Peer {
         Peer::with_link(Link::WebRtc(Box::new(WebRtc {
             ice: Ice::new(now, local, remote),
             dtls: Dtls::new(now, certificate.clone(), remote_fingerprint),
-            dtls_from: None,
             srtp: None,
             failure: None,
             closed: false,
@@ -213,10 +210,11 @@ impl Peer {
         }
     }
 
-    /// Where we send: what the peer nominated last. A roaming client moves it.
+    /// Where we send: what the peer nominated last, or before that where it was first heard from. A roaming client
+    /// moves it.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         match &self.link {
-            Link::WebRtc(link) => link.ice.nominated(),
+            Link::WebRtc(link) => link.ice.selected(),
             Link::Plain(link) => Some(link.remote),
             Link::Closed => None,
         }
@@ -279,7 +277,7 @@ impl Peer {
     /// Ends the link; a WebRTC client is told by a DTLS `close_notify`, which waits in the outbox.
     pub fn close(&mut self, now: Instant) {
         if let Link::WebRtc(link) = &mut self.link {
-            let to = link.reply_addr();
+            let to = link.ice.selected();
             link.dtls.close(now, |packet| push(&mut self.outbox, to, packet));
         }
         self.link = Link::Closed;
@@ -310,8 +308,7 @@ impl WebRtc {
             }
             Kind::Dtls => {
                 if self.ice.is_validated(from) {
-                    self.dtls_from = Some(from);
-                    let to = self.reply_addr();
+                    let to = self.ice.selected();
                     match self.dtls.handle_packet(now, bytes, |packet| push(outbox, to, packet)) {
                         Ok(event) => self.apply(now, event),
                         Err(()) => counters.dtls_dropped += 1,
@@ -375,7 +372,7 @@ impl WebRtc {
             return;
         }
         self.ice.handle_timeout(now);
-        let to = self.reply_addr();
+        let to = self.ice.selected();
         let event = self.dtls.handle_timeout(now, |packet| push(outbox, to, packet));
         self.apply(now, event);
         self.silent = now >= self.heard_at + SILENCE_MAX;
@@ -390,19 +387,14 @@ impl WebRtc {
     }
 
     fn state(&self) -> PeerState {
-        match (self.failure, &self.srtp, self.ice.nominated()) {
+        match (self.failure, &self.srtp) {
             _ if self.closed => PeerState::Closed,
-            (Some(failure), ..) => PeerState::Failed(failure),
-            (None, Some(_), Some(_)) if self.silent => PeerState::Disconnected,
-            (None, Some(_), Some(_)) => PeerState::Connected,
-            (None, None, Some(_)) => PeerState::IceConnected,
-            (None, _, None) => PeerState::New,
+            (Some(failure), _) => PeerState::Failed(failure),
+            (None, Some(_)) if self.silent => PeerState::Disconnected,
+            (None, Some(_)) => PeerState::Connected,
+            (None, None) if self.ice.selected().is_some() => PeerState::IceConnected,
+            (None, None) => PeerState::New,
         }
-    }
-
-    /// Where handshake messages go: to the nominated address, or back to where they come from.
-    fn reply_addr(&self) -> Option<SocketAddr> {
-        self.ice.nominated().or(self.dtls_from)
     }
 
     fn heard(&mut self, now: Instant) {
