@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use campanile_media::forward::{StoredPacket, Rewritten, write_copy, write_retransmission};
-use campanile_media::peer::Peer;
+use campanile_media::peer::{IceCredentials, Peer};
 use campanile_media::peer::sdp::{Codec, Extensions, NegotiatedCodec};
 use campanile_media::rtcp::{self, ReceptionStats, TwccRecorder};
 use campanile_media::rtp::{self, RtpHeader};
@@ -19,12 +19,14 @@ const AUDIO_TICKS: u32 = 960;
 #[derive(Debug)]
 pub(crate) struct MediaLink {
     pub(crate) peer: Peer,
+    /// This side's ICE credentials; `None` for a plain peer.
+    pub(crate) local_ice: Option<IceCredentials>,
     /// The username fragment that the client offered (empty for a plain peer): another one is another connection.
     pub(crate) remote_ufrag: String,
     /// The video codecs that the client decodes, as far as its offers tell.
     pub(crate) decodable: Vec<Codec>,
-    /// The address that the service last knew it by.
-    pub(crate) known_address: Option<SocketAddr>,
+    /// The addresses that the service finds it by.
+    pub(crate) known_addresses: Vec<SocketAddr>,
     pub(crate) audio: Option<AudioLink>,
     pub(crate) camera: Option<CameraLink>,
     pub(crate) downlinks: Vec<Downlink>,
@@ -85,11 +87,17 @@ pub(crate) enum Route {
 }
 
 impl MediaLink {
-    pub(crate) fn new(peer: Peer, remote_ufrag: String, local_ssrc: u32) -> MediaLink {
+    pub(crate) fn new(
+        peer: Peer,
+        local_ice: Option<IceCredentials>,
+        remote_ufrag: String,
+        local_ssrc: u32,
+    ) -> MediaLink {
         MediaLink {
             peer,
+            local_ice,
             remote_ufrag,
-            known_address: None,
+            known_addresses: Vec::new(),
             decodable: Vec::new(),
             audio: None,
             camera: None,
@@ -191,7 +199,7 @@ impl MediaLink {
         repair: Option<u16>,
     ) -> bool {
         let Some(downlink) = self.downlinks.iter().find(|downlink| downlink.mid == mid) else { return false };
-        let Some(accepted) = downlink.codecs.iter().find(|accepted| accepted.codec.decodes(codec)) else {
+        let Some(accepted) = downlink.codecs.iter().find(|accepted| accepted.codec.is_same_format(*codec)) else {
             return false;
         };
         let orientation = [packet.orientation.unwrap_or(0)];

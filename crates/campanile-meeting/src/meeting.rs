@@ -402,15 +402,17 @@ impl Meeting {
 
     pub(crate) fn handle_datagram(&mut self, cx: &mut Cx<'_>, id: SessionId, from: SocketAddr, bytes: &mut [u8]) {
         self.receive_datagram(cx, id, from, bytes);
-        self.note_connected(cx, id);
+        self.note_connected(cx, id, Some(from));
     }
 
-    /// Looks at where the peer is now, and announces the attendee once its media path stands.
-    pub(crate) fn note_connected(&mut self, cx: &mut Cx<'_>, id: SessionId) {
+    /// Learns where the peer is, and announces the attendee once its media path stands.
+    pub(crate) fn note_connected(&mut self, cx: &mut Cx<'_>, id: SessionId, from: Option<SocketAddr>) {
         let meeting = self.id;
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(link) = &mut session.link else { return };
-        cx.directory.update_address(link, meeting, id);
+        if let Some(address) = from.or(link.peer.remote_addr()) {
+            cx.directory.learn_address(link, address, meeting, id);
+        }
         cx.touch(meeting, id);
         if session.present || link.peer.state() != PeerState::Connected {
             return;

@@ -55,6 +55,9 @@ pub struct WallClock {
     pub unix: Duration,
 }
 
+/// Addresses remembered of one peer: its interfaces, and a few rebindings of its NAT.
+const ADDRESSES_MAX: usize = 8;
+
 /// Between the NTP epoch (1900) and Unix's (1970), in seconds (RFC 5905).
 const NTP_UNIX_SECONDS: u64 = 2_208_988_800;
 
@@ -182,27 +185,33 @@ impl Directory {
         self.by_ufrag.insert(local_ufrag.to_owned(), (meeting, session));
     }
 
-    /// Learns where a link's peer is now.
-    pub(crate) fn update_address(&mut self, link: &mut MediaLink, meeting: MeetingId, session: SessionId) {
-        let address = link.peer.remote_addr();
-        if address == link.known_address {
+    /// Learns an address that a link's peer has proved to be at. DTLS and media come from there next, perhaps before
+    /// the client has settled on one of several.
+    pub(crate) fn learn_address(
+        &mut self,
+        link: &mut MediaLink,
+        address: SocketAddr,
+        meeting: MeetingId,
+        session: SessionId,
+    ) {
+        let owner = (meeting, session);
+        if !link.peer.is_validated(address) || self.by_address.get(&address) == Some(&owner) {
             return;
         }
-        if let Some(old) = link.known_address.take() {
-            self.forget_address(old, session);
+        if link.known_addresses.len() == ADDRESSES_MAX {
+            let oldest = link.known_addresses.remove(0);
+            self.forget_address(oldest, session);
         }
-        if let Some(new) = address {
-            self.by_address.insert(new, (meeting, session));
-            link.known_address = Some(new);
-        }
+        link.known_addresses.push(address);
+        self.by_address.insert(address, owner);
     }
 
     pub(crate) fn remove(&mut self, link: &MediaLink, session: SessionId) {
-        if let Some(ufrag) = link.peer.local_ufrag() {
-            self.by_ufrag.remove(ufrag);
+        if let Some(ice) = &link.local_ice {
+            self.by_ufrag.remove(&ice.ufrag);
         }
-        if let Some(address) = link.known_address {
-            self.forget_address(address, session);
+        for address in &link.known_addresses {
+            self.forget_address(*address, session);
         }
     }
 
@@ -265,7 +274,7 @@ impl MediaService {
     /// A datagram has come in; it is decrypted in place.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &mut [u8]) {
         let known = self.directory.by_address.get(&from);
-        let found = match demux(bytes) {
+        let found = match bytes.first().map_or(Kind::Unknown, |first| demux(*first)) {
             // A check may come from a new address of a known peer, or be the first of a new one: its name decides.
             Kind::Stun => {
                 let named = stun_username_local_ufrag(bytes).and_then(|ufrag| self.directory.by_ufrag.get(ufrag));

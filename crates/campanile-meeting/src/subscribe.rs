@@ -3,9 +3,9 @@
 use campanile_media::forward::{Forwarder, Wish};
 use campanile_media::mix::LegId;
 use campanile_media::peer::sdp::{
-    Answer, Codec, Direction, LocalTransport, Negotiated, Offer, OfferTransport, Role, Section, SectionKind, answer,
+    Answer, Codec, Direction, H264Profile, LocalTransport, Negotiated, Offer, OfferTransport, Role, Section, SectionKind, answer,
 };
-use campanile_media::peer::{IceCredentials, Peer, Remote};
+use campanile_media::peer::{IceCredentials, Peer};
 use campanile_media::units::Bitrate;
 use campanile_wire::signaling::{
     FrameKind, MediaType, Sdp, ServerFrame, StreamAllocation, StreamDescriptor, Subscribe, SubscribeAck, TrackMapping,
@@ -74,7 +74,7 @@ impl Meeting {
             let description = "no more video can be published in this meeting".to_owned();
             cx.frame(id, ServerFrame::Error { status: status::VIEW_ONLY, description, on: FrameKind::SubscribeAck });
         }
-        self.note_connected(cx, id);
+        self.note_connected(cx, id, None);
     }
 
     /// Makes the peer with the first offer, and again if the offer is another connection's.
@@ -89,20 +89,19 @@ impl Meeting {
         if session.link.as_ref().is_some_and(|link| link.remote_ufrag == remote_ufrag) {
             return Ok(());
         }
-        let peer = match &offer.transport {
+        let (peer, local_ice) = match &offer.transport {
             OfferTransport::WebRtc { ufrag, pwd, fingerprint } => {
                 let local = IceCredentials::generate(cx.rng);
                 cx.directory.add(&local.ufrag, meeting, id);
-                let remote = Remote {
-                    ice: IceCredentials { ufrag: ufrag.clone(), pwd: pwd.clone() },
-                    fingerprint: *fingerprint,
-                };
-                Peer::webrtc(cx.now, &cx.config.certificate, local, remote, cx.config.media_address)
+                let remote = IceCredentials { ufrag: ufrag.clone(), pwd: pwd.clone() };
+                let peer = Peer::webrtc(cx.now, &cx.config.certificate, local.clone(), remote, *fingerprint);
+                (peer, Some(local))
             }
-            OfferTransport::Plain { addr } if cx.config.allow_plain => Peer::plain(*addr),
+            OfferTransport::Plain { addr } if cx.config.allow_plain => (Peer::plain(*addr), None),
             OfferTransport::Plain { .. } => return Err("only DTLS-SRTP is accepted here"),
         };
-        if let Some(old) = session.link.replace(MediaLink::new(peer, remote_ufrag, cx.rng.next_u32())) {
+        let ssrc = cx.rng.next_u32();
+        if let Some(old) = session.link.replace(MediaLink::new(peer, local_ice, remote_ufrag, ssrc)) {
             cx.directory.remove(&old, id);
             self.unpublish(id);
         }
@@ -179,7 +178,7 @@ impl Meeting {
                 _ => Role::Inactive,
             });
         }
-        let (ufrag, pwd) = link.peer.local_ice().map_or(("", ""), |ice| (&ice.ufrag, &ice.pwd));
+        let (ufrag, pwd) = link.local_ice.as_ref().map_or(("", ""), |ice| (ice.ufrag.as_str(), ice.pwd.as_str()));
         let local = LocalTransport {
             ufrag,
             pwd,
@@ -452,5 +451,13 @@ impl Meeting {
 /// The name of a codec in INDEX; `None` for what is not forwarded.
 fn capability(codec: &Codec) -> Option<VideoCodec> {
     forwardable(codec)?;
-    codec.capability()
+    Some(match codec.h264_profile() {
+        None if *codec == Codec::Vp8 => VideoCodec::Vp8,
+        Some(H264Profile::ConstrainedBaseline) => VideoCodec::H264ConstrainedBaseline,
+        Some(H264Profile::Baseline) => VideoCodec::H264Baseline,
+        Some(H264Profile::Main) => VideoCodec::H264Main,
+        Some(H264Profile::ConstrainedHigh) => VideoCodec::H264ConstrainedHigh,
+        Some(H264Profile::High) => VideoCodec::H264High,
+        None => return None,
+    })
 }

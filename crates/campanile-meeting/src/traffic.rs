@@ -6,7 +6,6 @@ use std::time::Instant;
 use campanile_media::forward::{NewPacket, StoredPacket, Uplink, inspect};
 use campanile_media::mix::{AudioPacket, LegId};
 use campanile_media::peer::Received;
-use campanile_media::peer::sdp::Codec;
 use campanile_media::rtcp::{self, RtcpItem};
 use campanile_media::rtp::RtpHeader;
 use campanile_media::units::SeqNo;
@@ -207,7 +206,7 @@ impl Meeting {
         }
         let waiting: Vec<_> = self.sessions.values().filter(|s| !s.present && s.link.is_some()).map(|s| s.id).collect();
         for id in waiting {
-            self.note_connected(cx, id);
+            self.note_connected(cx, id, None);
         }
     }
 
