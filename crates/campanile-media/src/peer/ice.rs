@@ -108,6 +108,12 @@ impl Ice {
         Ice { agent, local, remote, addresses: vec![], selected: None, deadline }
     }
 
+    /// Begins anew under other credentials (RFC 8445 9). What was selected serves until a check comes under these.
+    pub(super) fn restart(&mut self, now: Instant, local: IceCredentials, remote: IceCredentials) {
+        let selected = self.selected;
+        *self = Ice { selected, ..Ice::new(now, local, remote) };
+    }
+
     /// Takes one STUN packet; `send` gets the answers. Whether it was an authentic check.
     pub(super) fn handle_packet(
         &mut self,

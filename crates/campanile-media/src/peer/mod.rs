@@ -166,6 +166,14 @@ impl Peer {
         Peer { link, outbox: Outbox::default(), counters: PeerCounters::default() }
     }
 
+    /// Follows an offer with other ICE credentials than before: from now on only checks under these count. Keys stay,
+    /// and media keeps flowing to the old address until the client nominates one.
+    pub fn restart_ice(&mut self, now: Instant, local: IceCredentials, remote: IceCredentials) {
+        if let Link::WebRtc(link) = &mut self.link {
+            link.ice.restart(now, local, remote);
+        }
+    }
+
     /// Takes one datagram that belongs to this peer by its source address or, the first time, by the ufrag of its
     /// check ([`stun_username_local_ufrag`]). Decrypts in place.
     pub fn handle_datagram<'a>(

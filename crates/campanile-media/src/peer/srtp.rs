@@ -1,8 +1,8 @@
 //! SRTP and SRTCP: protecting and unprotecting packets in place (RFC 3711, AES-GCM by RFC 7714).
 //!
-//! One [`SrtpSender`] and one [`SrtpReceiver`] per peer, keyed by its DTLS handshake (RFC 5764). With GCM no packet
-//! touches the heap; tables grow only when an SSRC is first seen, and have bounds. The AES-CM fallback costs about five
-//! times as much, nearly all of it HMAC-SHA1. No MKI, no key derivation rate, no unencrypted SRTCP: DTLS-SRTP in
+//! One [`SrtpSender`] and one [`SrtpReceiver`] per peer, keyed by its DTLS handshake (RFC 5764). No packet
+//! touches the heap; tables grow only when an SSRC is first seen, and have bounds. The AES-CM fallback costs several
+//! times what GCM does, nearly all of it HMAC-SHA1. No MKI, no key derivation rate, no unencrypted SRTCP: DTLS-SRTP in
 //! WebRTC negotiates none of them. Whom a packet comes from is for `peer` to judge, what is in it for others.
 
 use std::fmt;

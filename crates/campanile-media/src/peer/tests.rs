@@ -457,6 +457,25 @@ fn a_rebound_nat_moves_the_peer_at_its_next_check() {
 }
 
 #[test]
+fn an_ice_restart_moves_the_peer_without_new_keys() {
+    let mut world = World::connected();
+    let old = world.wire.iter().find(|(client, b)| *client && demux(b[0]) == Kind::Stun).unwrap().1.clone();
+    let local = IceCredentials::generate(&mut ChaCha8Rng::seed_from_u64(8));
+    let remote = IceCredentials { ufrag: "efgh".into(), pwd: "anotherpasswordof22chars".into() };
+    world.peer.restart_ice(world.now, local.clone(), remote.clone());
+    world.media_flows(); // before any new check
+    world.deliver(&old);
+    assert_eq!(world.peer.counters().stun_dropped, 1);
+    world.client.ice.ice_restart(IceCreds { ufrag: remote.ufrag, pass: remote.pwd }, true);
+    world.client.ice.set_remote_credentials(IceCreds { ufrag: local.ufrag, pass: local.pwd });
+    world.client.ice.add_remote_candidate(Candidate::host(addr(SERVER), Protocol::Udp).unwrap());
+    world.client.addr = addr("198.51.100.99:1024");
+    let moved = world.client.addr;
+    world.run_until(|world| world.peer.remote_addr() == Some(moved));
+    world.media_flows();
+}
+
+#[test]
 fn silence_disconnects_and_the_next_packet_connects_again() {
     let mut world = World::connected();
     world.network = |_, _| false;
