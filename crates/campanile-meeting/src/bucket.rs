@@ -4,7 +4,7 @@ use std::time::Instant;
 
 /// Fills at a constant rate up to its burst; each event takes one token.
 #[derive(Debug, Clone)]
-pub struct TokenBucket {
+pub(crate) struct TokenBucket {
     tokens: f64,
     rate_per_second: f64,
     burst: f64,
@@ -13,12 +13,12 @@ pub struct TokenBucket {
 
 impl TokenBucket {
     /// A full bucket.
-    pub fn new(now: Instant, rate_per_second: f64, burst: f64) -> TokenBucket {
+    pub(crate) fn new(now: Instant, rate_per_second: f64, burst: f64) -> TokenBucket {
         TokenBucket { tokens: burst, rate_per_second, burst, filled_at: now }
     }
 
     /// Takes one token; false when there is none.
-    pub fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.filled_at).as_secs_f64();
         self.tokens = (self.tokens + passed * self.rate_per_second).min(self.burst);
         self.filled_at = now;

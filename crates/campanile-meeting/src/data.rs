@@ -21,7 +21,7 @@ const BURST: f64 = 200.0;
 
 /// The data messages of one meeting.
 #[derive(Debug)]
-pub struct DataMessages {
+pub(crate) struct DataMessages {
     last_ingest_ns: i64,
     stored: VecDeque<Stored>,
     bucket: TokenBucket,
@@ -35,7 +35,7 @@ struct Stored {
 
 /// What becomes of a message.
 #[derive(Debug, PartialEq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Deliver it to everybody else.
     Deliver(DeliveredMessage),
     /// Return it to its sender: `ingest_time_ns` is zero, which the client reads as "throttled".
@@ -44,7 +44,7 @@ pub enum Verdict {
 
 /// Why a message is refused. The unmodified client never sends such, so its sender is no such client.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DataError {
+pub(crate) enum DataError {
     /// Not 1 to 36 of letters, digits, `_` and `-`.
     #[error("the topic of a data message is 1 to 36 of letters, digits, '_' and '-'")]
     Topic,
@@ -55,7 +55,7 @@ pub enum DataError {
 
 impl DataMessages {
     /// None yet.
-    pub fn new(now: Instant) -> DataMessages {
+    pub(crate) fn new(now: Instant) -> DataMessages {
         DataMessages {
             last_ingest_ns: 0,
             stored: VecDeque::new(),
@@ -65,7 +65,7 @@ impl DataMessages {
 
     /// Takes one message from `sender`. Ingest times rise strictly within a meeting, since clients drop what is not
     /// newer than what they have seen.
-    pub fn accept(
+    pub(crate) fn accept(
         &mut self,
         now: Instant,
         unix_ns: i64,
@@ -107,7 +107,7 @@ impl DataMessages {
     }
 
     /// What a newcomer gets, oldest first, with the times at which it was first delivered.
-    pub fn replay(&mut self, unix_ns: i64) -> impl Iterator<Item = &DeliveredMessage> {
+    pub(crate) fn replay(&mut self, unix_ns: i64) -> impl Iterator<Item = &DeliveredMessage> {
         self.stored.retain(|stored| stored.expires_ns > unix_ns);
         self.stored.iter().map(|stored| &stored.message)
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use campanile_media::forward::{StoredPacket, Rewritten, write_copy, write_retransmission};
 use campanile_media::peer::{IceCredentials, Peer};
 use campanile_media::peer::sdp::{Codec, Extensions, NegotiatedCodec};
-use campanile_media::rtcp::{self, ReceptionStats, TwccRecorder};
+use campanile_media::rtcp::{self, ReceptionStats, SenderInfo, TwccRecorder};
 use campanile_media::rtp::{self, RtpHeader};
 
 /// SSRCs that one peer may send under: a microphone, three simulcast layers, their retransmissions, and as many again
@@ -16,7 +16,6 @@ const SSRCS_MAX: usize = 16;
 const AUDIO_TICKS: u32 = 960;
 
 /// The media side of a session, from its first SUBSCRIBE on.
-#[derive(Debug)]
 pub(crate) struct MediaLink {
     pub(crate) peer: Peer,
     /// This side's ICE credentials; `None` for a plain peer.
@@ -131,7 +130,7 @@ impl MediaLink {
             }
         };
         let reception = &mut self.routes[at];
-        reception.stats.receive(header.sequence, header.timestamp, now);
+        reception.stats.record(header.sequence, header.timestamp, now);
         Some(reception.route)
     }
 
@@ -229,26 +228,30 @@ impl MediaLink {
     /// Transport-wide feedback for what came since the last time.
     pub(crate) fn send_transport_feedback(&mut self, now: Instant) {
         let (twcc, ssrc) = (&mut self.twcc, self.local_ssrc);
-        if twcc.has_news() {
-            let media_ssrc = self.routes.first().map_or(0, |reception| reception.ssrc);
-            self.peer.send_rtcp(|out| twcc.build(now, ssrc, media_ssrc, out));
+        let media_ssrc = self.routes.first().map_or(0, |reception| reception.ssrc);
+        while twcc.poll_timeout().is_some_and(|due| due <= now) {
+            let sent = self.peer.send_rtcp(|out| {
+                twcc.build(now, ssrc, media_ssrc, out);
+            });
+            if !sent {
+                break;
+            }
         }
     }
 
     /// The regular compound: reports on what we send and on what we receive (RFC 3550 section 6.4).
     ///
-    /// `video` is what was sent on each downlink, as [`Forwarder::sent`](campanile_media::forward::Forwarder::sent)
-    /// gives it. Returns the share of the microphone's packets lost since the last report, 0 to 255 for all.
+    /// `video` is what was sent on each downlink. Returns the share of the microphone's packets lost since the last report, 0 to 255 for all.
     pub(crate) fn send_reports(
         &mut self,
         now: Instant,
-        ntp: impl Fn(Instant) -> u64,
-        video: &[(u32, u32, Instant, u32, u32)],
+        ntp: u64,
+        video: &[(u32, SenderInfo)],
     ) -> Option<u8> {
         let mut blocks = Vec::with_capacity(self.routes.len());
         let mut microphone = None;
         for reception in &mut self.routes {
-            let block = reception.stats.report(now);
+            let Some(block) = reception.stats.report(now) else { continue };
             if reception.route == Route::Audio {
                 microphone = Some(block.fraction_lost);
             }
@@ -258,23 +261,28 @@ impl MediaLink {
         self.peer.send_rtcp(|out| {
             match audio {
                 Some(audio) if audio.packets > 0 => {
-                    let counts = (audio.packets, audio.bytes);
-                    rtcp::write_sender_report(out, audio.ssrc, ntp(now), audio.timestamp, counts.0, counts.1, &blocks);
+                    let info = SenderInfo {
+                        ntp,
+                        rtp_timestamp: audio.timestamp,
+                        packets: audio.packets,
+                        octets: audio.bytes,
+                    };
+                    rtcp::sender_report(out, audio.ssrc, &info, &blocks);
                 }
-                _ => rtcp::write_receiver_report(out, local_ssrc, &blocks),
+                _ => rtcp::receiver_report(out, local_ssrc, &blocks),
             }
-            rtcp::write_cname(out, local_ssrc, cname);
-            for &(ssrc, timestamp, sent_at, packets, bytes) in video {
-                rtcp::write_sender_report(out, ssrc, ntp(sent_at), timestamp, packets, bytes, &[]);
+            rtcp::sdes_cname(out, local_ssrc, cname);
+            for (ssrc, info) in video {
+                rtcp::sender_report(out, *ssrc, info, &[]);
             }
         });
         microphone
     }
 
     /// The peer told when it sent; its next report block will echo that, so that it can measure the round trip.
-    pub(crate) fn sender_report(&mut self, now: Instant, ssrc: u32, ntp: u64) {
+    pub(crate) fn sender_report(&mut self, now: Instant, ssrc: u32, info: &SenderInfo) {
         if let Some(reception) = self.routes.iter_mut().find(|reception| reception.ssrc == ssrc) {
-            reception.stats.sender_report(ntp, now);
+            reception.stats.record_sender_report(info, now);
         }
     }
 

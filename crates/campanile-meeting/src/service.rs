@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use campanile_media::peer::{Certificate, Kind, demux, stun_username_local_ufrag};
+use campanile_media::rtcp;
 use campanile_wire::signaling::{ClientFrame, ServerFrame};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -58,8 +59,8 @@ pub struct WallClock {
 /// Addresses remembered of one peer: its interfaces, and a few rebindings of its NAT.
 const ADDRESSES_MAX: usize = 8;
 
-/// Between the NTP epoch (1900) and Unix's (1970), in seconds (RFC 5905).
-const NTP_UNIX_SECONDS: u64 = 2_208_988_800;
+/// Between the NTP epoch (1900) and Unix's (1970) (RFC 5905).
+const NTP_TO_UNIX: Duration = Duration::from_secs(2_208_988_800);
 
 impl WallClock {
     /// Time since the Unix epoch at `now`.
@@ -67,11 +68,9 @@ impl WallClock {
         self.unix + now.saturating_duration_since(self.instant)
     }
 
-    /// The NTP timestamp of `now`: 32 bits of seconds, 32 of fraction.
+    /// The NTP timestamp of `now`.
     pub(crate) fn ntp(&self, now: Instant) -> u64 {
-        let unix = self.unix(now);
-        let fraction = (u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000;
-        (unix.as_secs() + NTP_UNIX_SECONDS) << 32 | fraction
+        rtcp::ntp(self.unix(now) + NTP_TO_UNIX)
     }
 }
 

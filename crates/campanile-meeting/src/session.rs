@@ -25,7 +25,6 @@ const SUBSCRIBES_PER_SECOND: f64 = 10.0;
 const SUBSCRIBES_BURST: f64 = 60.0;
 
 /// One signaling connection and what hangs on it.
-#[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) attendee: AttendeeKey,

@@ -14,59 +14,59 @@ const ANNOUNCED_GRACE: Duration = Duration::from_secs(4);
 
 /// One source: a *group* of streams of the same picture.
 #[derive(Debug)]
-pub struct Source {
+pub(crate) struct Source {
     /// Unique in the meeting and rising: clients keep an attendee's highest.
-    pub group_id: u32,
+    pub(crate) group_id: u32,
     /// Whose session sends it.
-    pub owner: SessionId,
+    pub(crate) owner: SessionId,
     /// Who shows it.
-    pub attendee: AttendeeKey,
+    pub(crate) attendee: AttendeeKey,
     /// The caller's own name for that attendee.
-    pub external_user_id: String,
+    pub(crate) external_user_id: String,
     /// Its streams in the order in which the client described them: low, mid, hi, or only one.
-    pub layers: Vec<Layer>,
+    pub(crate) layers: Vec<Layer>,
     /// The codecs that its publisher may send, as negotiated.
-    pub codecs: Vec<NegotiatedCodec>,
+    pub(crate) codecs: Vec<NegotiatedCodec>,
     /// Everyone who watches it.
-    pub subscribers: Vec<Subscriber>,
+    pub(crate) subscribers: Vec<Subscriber>,
 }
 
 /// One stream of a source: a simulcast layer, or the only one.
 #[derive(Debug)]
-pub struct Layer {
+pub(crate) struct Layer {
     /// Unique in the meeting, never used again.
-    pub stream_id: u32,
+    pub(crate) stream_id: u32,
     /// The RTP stream id that names it, in simulcast.
-    pub rid: Option<String>,
+    pub(crate) rid: Option<String>,
     /// What the publisher announced as its most; zero is a layer switched off.
-    pub max_bitrate: Bitrate,
+    pub(crate) max_bitrate: Bitrate,
     /// Pictures per second, as announced.
-    pub framerate: u32,
+    pub(crate) framerate: u32,
     /// The SSRC it comes under, once known.
-    pub ssrc: Option<u32>,
+    pub(crate) ssrc: Option<u32>,
     /// Its packets.
-    pub uplink: Uplink,
+    pub(crate) uplink: Uplink,
     announced_at: Instant,
 }
 
 /// One subscription to a source.
 #[derive(Debug)]
-pub struct Subscriber {
+pub(crate) struct Subscriber {
     /// Whose session receives it.
-    pub session: SessionId,
+    pub(crate) session: SessionId,
     /// In which media section.
-    pub mid: String,
+    pub(crate) mid: String,
     /// Which stream.
-    pub wish: Wish,
+    pub(crate) wish: Wish,
     /// Paused by the client.
-    pub paused: bool,
+    pub(crate) paused: bool,
     /// The outgoing stream.
-    pub forwarder: Forwarder,
+    pub(crate) forwarder: Forwarder,
 }
 
 impl Layer {
     /// A layer just announced.
-    pub fn new(stream_id: u32, rid: Option<String>, descriptor: &StreamDescriptor, now: Instant) -> Layer {
+    pub(crate) fn new(stream_id: u32, rid: Option<String>, descriptor: &StreamDescriptor, now: Instant) -> Layer {
         let mut layer = Layer {
             stream_id,
             rid,
@@ -81,7 +81,7 @@ impl Layer {
     }
 
     /// Takes what the client now says of it.
-    pub fn announce(&mut self, descriptor: &StreamDescriptor, now: Instant) {
+    pub(crate) fn announce(&mut self, descriptor: &StreamDescriptor, now: Instant) {
         let max_bitrate = Bitrate::kbps(u64::from(descriptor.max_bitrate_kbps));
         if self.max_bitrate != max_bitrate {
             self.announced_at = now;
@@ -99,13 +99,13 @@ impl Layer {
 impl Source {
     /// The streams that belong into the index: those that flow or have just been announced. A source with a single
     /// layer stays on offer though its camera may be silent, as the client does not take it away either.
-    pub fn on_offer(&self, now: Instant) -> impl Iterator<Item = &Layer> {
+    pub(crate) fn on_offer(&self, now: Instant) -> impl Iterator<Item = &Layer> {
         let only_one = self.layers.len() == 1;
         self.layers.iter().filter(move |layer| only_one || layer.is_on_offer(now))
     }
 
     /// The index's description of the streams on offer.
-    pub fn describe(&self, now: Instant) -> impl Iterator<Item = StreamDescriptor> {
+    pub(crate) fn describe(&self, now: Instant) -> impl Iterator<Item = StreamDescriptor> {
         self.on_offer(now).map(move |layer| {
             let measured = layer.uplink.rate(now);
             let average = if measured > Bitrate::default() { measured.min(layer.max_bitrate) } else { layer.max_bitrate };
@@ -118,23 +118,25 @@ impl Source {
                 attendee_id: self.attendee.to_string(),
                 external_user_id: self.external_user_id.clone(),
                 media_type: MediaType::Video,
-                ..StreamDescriptor::default()
+                track_label: String::new(),
+                width: 0,
+                height: 0,
             }
         })
     }
 
     /// The layer with this stream id.
-    pub fn layer(&self, stream_id: u32) -> Option<&Layer> {
+    pub(crate) fn layer(&self, stream_id: u32) -> Option<&Layer> {
         self.layers.iter().find(|layer| layer.stream_id == stream_id)
     }
 
     /// The layer with this stream id, to change.
-    pub fn layer_mut(&mut self, stream_id: u32) -> Option<&mut Layer> {
+    pub(crate) fn layer_mut(&mut self, stream_id: u32) -> Option<&mut Layer> {
         self.layers.iter_mut().find(|layer| layer.stream_id == stream_id)
     }
 
     /// Sets every subscription to the stream that suits it now, and asks for the keyframes that this takes.
-    pub fn retarget(&mut self, now: Instant) {
+    pub(crate) fn retarget(&mut self, now: Instant) {
         let layers = &self.layers;
         // The only layer is what there is: a still screen may send nothing for seconds and is not gone.
         let only_one = layers.len() == 1;
@@ -158,7 +160,7 @@ impl Source {
 }
 
 /// The codec that the forwarder can read, of those that can be negotiated.
-pub fn forwardable(codec: &Codec) -> Option<VideoCodec> {
+pub(crate) fn forwardable(codec: &Codec) -> Option<VideoCodec> {
     match codec {
         Codec::Vp8 => Some(VideoCodec::Vp8),
         Codec::H264 { .. } => Some(VideoCodec::H264),

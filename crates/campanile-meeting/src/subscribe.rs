@@ -182,10 +182,11 @@ impl Meeting {
         let local = LocalTransport {
             ufrag,
             pwd,
-            fingerprint: cx.config.certificate.fingerprint(),
+            fingerprint: &cx.config.certificate.fingerprint(),
             candidate: cx.config.media_address,
+            tcp_candidate: None,
         };
-        let answer = answer(offer, &local, &roles, &link.cname);
+        let answer = answer(offer, &local, |section| role_of(&offer.sections, &roles, section), &link.cname);
         for (role, negotiated) in roles.iter().zip(&answer.sections) {
             let Role::SendVideo { ssrc, rtx_ssrc } = *role else { continue };
             let Negotiated { mid, codecs, extensions, .. } = negotiated;
@@ -446,6 +447,12 @@ impl Meeting {
         self.last_common_codecs = common;
         changed
     }
+}
+
+/// The role decided for a section, which the answerer asks for by the section itself.
+fn role_of(sections: &[Section], roles: &[Role], section: &Section) -> Role {
+    let at = sections.iter().position(|known| known.mid == section.mid);
+    at.and_then(|at| roles.get(at)).copied().unwrap_or(Role::Inactive)
 }
 
 /// The name of a codec in INDEX; `None` for what is not forwarded.

@@ -1,12 +1,11 @@
 //! Packets through a meeting: what comes in is mixed or forwarded, and repaired, reported and requested both ways.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
-use campanile_media::forward::{NewPacket, StoredPacket, Uplink, inspect};
-use campanile_media::mix::{AudioPacket, LegId};
+use campanile_media::forward::{NewPacket, Uplink, inspect};
+use campanile_media::mix::{AudioPacket, LegId, SILENCE};
 use campanile_media::peer::Received;
-use campanile_media::rtcp::{self, RtcpItem};
+use campanile_media::rtcp::{self, RtcpItem, SenderInfo};
 use campanile_media::rtp::RtpHeader;
 use campanile_media::units::SeqNo;
 use campanile_wire::signaling::{ServerFrame, StreamBitrate};
@@ -18,6 +17,8 @@ use crate::service::Cx;
 use crate::session::Session;
 use crate::source::{Source, forwardable};
 
+/// Items read of one RTCP datagram: reports on all streams and feedback on a few. A FIR may name hundreds.
+const RTCP_ITEMS_MAX: usize = 64;
 /// Packets repaired for one feedback message: a receiver that lacks more wants a keyframe.
 const REPAIRS_PER_NACK_MAX: usize = 64;
 /// Content shares are asked for a keyframe this often, in reports (seconds), as their codecs repair themselves badly.
@@ -134,17 +135,15 @@ impl Meeting {
     }
 
     fn receive_rtcp(&mut self, cx: &mut Cx<'_>, id: SessionId, compound: &[u8]) {
-        for item in rtcp::parse(compound) {
+        for item in rtcp::parse(compound).flatten().take(RTCP_ITEMS_MAX) {
             match item {
-                RtcpItem::SenderReport(report) => {
+                RtcpItem::SenderReport { ssrc, info, .. } => {
                     if let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link.as_mut()) {
-                        link.sender_report(cx.now, report.ssrc, report.ntp);
+                        link.sender_report(cx.now, ssrc, &info);
                     }
                 }
-                RtcpItem::Pli { media_ssrc } | RtcpItem::Fir { media_ssrc } => {
-                    self.request_keyframe(id, media_ssrc);
-                }
-                RtcpItem::Nack(nack) => self.repair(cx, id, nack.media_ssrc, nack.sequence_numbers()),
+                RtcpItem::Pli { ssrc } | RtcpItem::Fir { ssrc, .. } => self.request_keyframe(id, ssrc),
+                RtcpItem::Nack { ssrc, lost } => self.repair(cx, id, ssrc, lost),
                 _ => {}
             }
         }
@@ -199,7 +198,7 @@ impl Meeting {
             link.handle_timeout(cx.now);
             if link.audio.is_some() {
                 let hears = session.capabilities.audio.receives();
-                let payload = if hears { self.mixer.payload_for(LegId(session.audio_stream_id)) } else { self.mixer.silence() };
+                let payload = if hears { self.mixer.payload_for(LegId(session.audio_stream_id)) } else { &SILENCE };
                 link.send_audio(payload);
             }
             cx.touch(self.id, session.id);
@@ -224,10 +223,10 @@ impl Meeting {
                 let keyframe = layer.uplink.keyframes.poll(now);
                 let sender_ssrc = link.local_ssrc;
                 if !numbers.is_empty() {
-                    link.peer.send_rtcp(|out| rtcp::write_nack(out, sender_ssrc, media_ssrc, &numbers));
+                    link.peer.send_rtcp(|out| rtcp::nack(out, sender_ssrc, media_ssrc, numbers.iter().copied()));
                 }
                 if keyframe {
-                    link.peer.send_rtcp(|out| rtcp::write_pli(out, sender_ssrc, media_ssrc));
+                    link.peer.send_rtcp(|out| rtcp::pli(out, sender_ssrc, media_ssrc));
                 }
             }
         }
@@ -248,7 +247,6 @@ impl Meeting {
 
     /// Once a second: sender and receiver reports, and the signal strength that follows from the losses.
     pub(crate) fn send_reports(&mut self, cx: &mut Cx<'_>) {
-        let clock = cx.clock;
         let mut sent = Vec::new();
         for session in self.sessions.values_mut() {
             let Some(link) = &mut session.link else { continue };
@@ -256,11 +254,12 @@ impl Meeting {
             let theirs = self.sources.values().flat_map(|source| &source.subscribers);
             for subscriber in theirs.filter(|subscriber| subscriber.session == session.id) {
                 let forwarder = &subscriber.forwarder;
-                sent.extend(forwarder.sent().map(|(timestamp, at, packets, bytes)| {
-                    (forwarder.ssrc, timestamp, at, packets, bytes)
+                sent.extend(forwarder.sent().map(|(rtp_timestamp, at, packets, octets)| {
+                    let ntp = cx.clock.ntp(at);
+                    (forwarder.ssrc, SenderInfo { ntp, rtp_timestamp, packets, octets })
                 }));
             }
-            let microphone = link.send_reports(cx.now, |at: Instant| clock.ntp(at), &sent);
+            let microphone = link.send_reports(cx.now, cx.clock.ntp(cx.now), &sent);
             if let Some(fraction_lost) = microphone {
                 self.levels.note_loss(session.audio_stream_id, fraction_lost);
             }

@@ -23,6 +23,7 @@ use voice::Voice;
 
 pub use jitter::Quality;
 pub use level::Level;
+pub use stream::SILENCE;
 
 /// Samples of one tick: 20 ms at 48 kHz, one channel.
 pub const FRAME_SAMPLES: usize = 960;

@@ -6,7 +6,7 @@ use campanile_opus::{Application, Channels, Encoder, EncoderConfig, OpusError, S
 
 /// 20 ms of digital silence: a TOC byte (CELT, full band, mono) and a CELT frame whose silence flag is set, as the
 /// encoder itself makes it. It leaves a decoder where a fresh encoder expects it.
-pub(super) const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+pub const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 /// Mean rate of a mix. CELT at this rate is full band for speech.
 const BITRATE_BPS: u32 = 32_000;
 /// Effort: 60 microseconds a frame, beyond which CELT sounds hardly better.
