@@ -6,8 +6,8 @@
 //!
 //! The delay follows the network without a clock of its own. Playing starts once `TARGET_SAMPLES` are held. When packets
 //! run out the listener hears concealment and the cursor waits, so the delay grows by just what was missing. When
-//! more than the target has been at hand for seconds on end, one frame is dropped. A hole in the sequence first
-//! consumes concealment already played for it, so loss alone adds no delay.
+//! more than the target has been at hand for seconds on end, one frame is dropped. A hole in the sequence is waited for
+//! likewise, but given up once as much has been concealed as it is long, so that loss alone adds no delay.
 
 use super::{AudioPacket, FRAME_SAMPLES};
 use campanile_opus::{has_fec, packet_samples};
@@ -92,9 +92,7 @@ pub(super) enum Step<'a> {
     Packet { payload: &'a [u8], samples: usize, level_db: Option<u8> },
     /// A lost packet, a copy of which is in the next one.
     Recover { from: &'a [u8], samples: usize },
-    /// A lost packet.
-    Lost { samples: usize },
-    /// Nothing has arrived for this moment yet.
+    /// What belongs here has not arrived yet, and may never: to be concealed for as long as is needed now.
     Dry,
     /// Nothing is being played.
     Waiting,
@@ -114,7 +112,7 @@ pub(super) struct Jitter {
     packet_samples: usize,
     /// Samples of packet `next` that the leg has lived through undecoded; below zero, samples decoded ahead.
     passed: isize,
-    /// Concealment played while nothing was there, which a hole found later may explain.
+    /// Concealment played while the next packet was missing; pays for it once it is known to be lost.
     dry_samples: usize,
     low_water: usize,
     shrink_ticks: u32,
@@ -212,19 +210,21 @@ impl Jitter {
     pub(super) fn begin_tick(&mut self, decoded: usize) {
         let depth = self.depth(decoded);
         match self.state {
-            State::Waiting { .. } if depth >= TARGET_SAMPLES => {
+            State::Waiting { .. } => {
                 // Nothing sounds now, so holes at the start need no concealment.
-                while self.next < self.highest && self.held(self.next).is_none() {
-                    self.next += 1;
-                    self.quality.lost += 1;
+                let first = (self.next..=self.highest).find(|sequence| self.held(*sequence).is_some());
+                let Some(holes) = first.map(|first| first - self.next) else { return };
+                if depth.saturating_sub(holes as usize * self.packet_samples) < TARGET_SAMPLES {
+                    return;
                 }
+                self.next += holes;
+                self.quality.lost += holes;
                 self.cut(decoded);
                 self.state = State::Playing;
                 self.dry_samples = 0;
                 self.passed = self.passed.min(0);
                 self.reset_shrinking();
             }
-            State::Waiting { .. } => {}
             State::Playing => {
                 if depth > DEPTH_SAMPLES_MAX.max(3 * self.packet_samples) {
                     self.cut(decoded);
@@ -240,7 +240,7 @@ impl Jitter {
         }
     }
 
-    /// The next packet or hole; moves the cursor past it.
+    /// What comes next; a packet, lost or not, is done with then.
     pub(super) fn step(&mut self) -> Step<'_> {
         if !matches!(self.state, State::Playing) {
             return Step::Waiting;
@@ -250,8 +250,8 @@ impl Jitter {
                 return Step::Dry;
             }
             let sequence = self.next;
-            self.next += 1;
             if self.held(sequence).is_some() {
+                self.next += 1;
                 self.dry_samples = 0;
                 let slot = &self.slots[(sequence % SLOTS) as usize];
                 return Step::Packet {
@@ -260,18 +260,22 @@ impl Jitter {
                     level_db: slot.level_db,
                 };
             }
-            self.quality.lost += 1;
             let samples = self.packet_samples;
             if self.dry_samples >= samples {
-                self.dry_samples -= samples; // already concealed, when it was not known to be lost
+                // Its whole time has been concealed: it is given up, and costs no more.
+                self.dry_samples -= samples;
+                self.next += 1;
+                self.quality.lost += 1;
                 continue;
             }
-            if self.held(self.next).is_some_and(|after| has_fec(&after.payload)) {
+            if self.dry_samples == 0 && self.held(sequence + 1).is_some_and(|after| has_fec(&after.payload)) {
+                self.next += 1;
+                self.quality.lost += 1;
                 self.quality.recovered += 1;
-                let from = &self.slots[(self.next % SLOTS) as usize].payload;
+                let from = &self.slots[((sequence + 1) % SLOTS) as usize].payload;
                 return Step::Recover { from, samples };
             }
-            return Step::Lost { samples };
+            return Step::Dry;
         }
     }
 
@@ -290,10 +294,10 @@ impl Jitter {
         if self.state != State::Playing {
             return;
         }
-        self.passed += FRAME_SAMPLES as isize;
         if self.take_shrink(true, 0) {
             self.passed += FRAME_SAMPLES as isize;
         }
+        self.passed += FRAME_SAMPLES as isize;
         while self.passed > 0 {
             if self.next > self.highest {
                 let passed = std::mem::take(&mut self.passed) as usize;
@@ -377,12 +381,10 @@ impl Jitter {
     }
 
     fn late(&mut self, short: u16, sequence: u64) -> bool {
-        let slot = &self.slots.get((sequence % SLOTS) as usize);
-        if slot.is_some_and(|slot| slot.sequence == sequence) {
-            self.quality.duplicate += 1;
-            return false;
+        match self.held(sequence) {
+            Some(_) => self.quality.duplicate += 1,
+            None => self.quality.late += 1,
         }
-        self.quality.late += 1;
         self.late_run = if short == self.late_next { self.late_run + 1 } else { 1 };
         self.late_next = short.wrapping_add(1);
         if self.late_run >= LATE_RUN_MAX {

@@ -104,7 +104,6 @@ impl Stream {
     }
 
     /// What was encoded, before it was.
-    #[cfg(test)]
     pub(super) fn pcm(&self) -> &Pcm {
         &self.pcm
     }

@@ -463,13 +463,12 @@ fn a_listener_who_starts_and_stops_speaking_hears_no_seam() {
     world.join(BOB, bursts(1_500.0, 0.2, 60, 90));
     world.join(LegId(4), silence());
     world.run(600);
-    let switches: Vec<usize> =
-        (0..4).flat_map(|n| [150 * n + 150, 150 * n + 240]).filter(|t| *t < 540).collect();
-    let steady = snr_by_frame(world.client(LegId(4)), 100, 140);
-    let usual = steady.iter().copied().fold(f32::MAX, f32::min);
-    let all = snr_by_frame(world.client(BOB), 50, 600);
-    let worst = all.iter().copied().fold(f32::MAX, f32::min);
-    assert!(worst > 8.0, "worst frame {worst} dB, usual {usual} dB, around {switches:?}: {all:?}");
+    // The fourth listener hears the shared stream all along, with Bob in it; while Bob is silent both hear the same.
+    let (switching, steady) =
+        (snr_by_frame(world.client(BOB), 50, 600), snr_by_frame(world.client(LegId(4)), 50, 600));
+    for (tick, (switching, steady)) in (50..).zip(switching.into_iter().zip(steady)) {
+        assert!(switching > 15.0_f32.min(steady - 6.0), "frame {tick}: {switching} dB, steadily {steady} dB");
+    }
     assert!(world.hears_db(BOB, 1_500.0, 500) < -14.0 - 60.0);
     assert!(steepest(&world.client(BOB).heard[30 * FRAME_SAMPLES..]) < 0.05);
 }
@@ -555,7 +554,7 @@ fn ten_percent_loss_leaves_the_voice_whole() {
     let mut dice = dice();
     let (continuity, quality) =
         continuity_under(move |_| if dice().is_multiple_of(10) { Network::Lose } else { Network::Deliver });
-    assert!(continuity > 0.97, "{continuity} {quality:?}");
+    assert!(continuity > 0.99, "{continuity} {quality:?}");
     assert!((60..150).contains(&quality.lost), "{quality:?}");
     assert_eq!(quality.expected - quality.received, quality.lost, "{quality:?}");
 }
@@ -576,7 +575,87 @@ fn reordered_and_repeated_packets_do_no_harm() {
 fn jitter_of_a_hundred_milliseconds_is_ridden_out() {
     let mut dice = dice();
     let (continuity, quality) = continuity_under(move |_| Network::Delay(dice() as usize % 6));
-    assert!(continuity > 0.95, "{continuity} {quality:?}");
+    assert!(continuity > 0.99, "{continuity} {quality:?}");
+    assert!(quality.concealed_samples < 1_000 * FRAME_SAMPLES as u64 / 100, "{quality:?}");
+}
+
+#[test]
+fn lost_speech_comes_back_from_the_next_packet() {
+    let mut world = World::new();
+    // A steady tone is no speech to the encoder, which then makes no copies.
+    let client = world.join(ANN, bursts(300.0, 0.3, 12, 6));
+    client.network = Box::new(|n| if n % 10 == 5 { Network::Lose } else { Network::Deliver });
+    client.encoder = speech_encoder(20);
+    world.join(BOB, silence());
+    world.run(500);
+    let quality = world.mixer.quality_of(ANN);
+    assert!(quality.recovered > 20, "{quality:?}");
+    let concealed = (quality.lost - quality.recovered) * FRAME_SAMPLES as u64;
+    assert_eq!(quality.concealed_samples, concealed, "{quality:?}");
+}
+
+/// As browsers encode speech: SILK or hybrid, with in-band FEC for the loss that they are told of.
+fn speech_encoder(loss_percent: u8) -> Encoder {
+    let mut encoder = Encoder::new(EncoderConfig {
+        channels: Channels::Mono,
+        application: Application::Voip,
+        bitrate_bps: 24_000,
+        complexity: 5,
+        signal: Signal::Voice,
+    })
+    .unwrap();
+    encoder.set_inband_fec(loss_percent).unwrap();
+    encoder
+}
+
+#[test]
+fn packets_of_any_duration_play_at_the_same_pace() {
+    for samples in [120, 240, 480, 960, 1_920, 2_880, 3_840, 4_800, 5_760] {
+        let mut world = World::new();
+        world.join(BOB, silence());
+        world.mixer.add(ANN, 1, true);
+        let (mut encoder, mut sound) = (speech_encoder(0), tone(440.0, 0.3));
+        let mut sent = 0;
+        for tick in 1..=200 {
+            while (sent + 1) * samples <= tick * FRAME_SAMPLES {
+                let pcm: Vec<f32> = (sent * samples..(sent + 1) * samples).map(&mut sound).collect();
+                let mut payload = [0; 1_400];
+                let length = encoder.encode_f32(&pcm, &mut payload).unwrap();
+                let packet = AudioPacket {
+                    sequence: sent as u16,
+                    timestamp: (sent * samples) as u32,
+                    level_db: Some(15),
+                    payload: &payload[..length],
+                };
+                world.mixer.push(world.now, ANN, packet);
+                sent += 1;
+            }
+            world.run(1);
+        }
+        let mix = &world.client(BOB).mix[30 * FRAME_SAMPLES..];
+        assert!((tone_db(mix, 440.0) - -10.5).abs() < 1.0, "{samples}: {} dB", tone_db(mix, 440.0));
+        assert!(continuity(mix, -13.5) > 0.99, "{samples} samples a packet");
+        let quality = world.mixer.quality_of(ANN);
+        assert_eq!((quality.lost, quality.late, quality.malformed), (0, 0, 0), "{samples}: {quality:?}");
+    }
+}
+
+#[test]
+fn a_frame_dropped_to_shorten_the_delay_does_not_click() {
+    let mut world = World::new();
+    // One late packet makes the delay longer; 3 s later it is made up for.
+    world.join(ANN, tone(440.0, 0.5)).network =
+        Box::new(|n| if (100..104).contains(&n) { Network::Delay(104 - n) } else { Network::Deliver });
+    world.join(BOB, silence());
+    world.run(90);
+    let before = world.mixer.legs[&ANN].jitter.depth(0);
+    world.run(30);
+    assert!(world.mixer.legs[&ANN].jitter.depth(0) > before);
+    world.client(BOB).mix.clear();
+    world.run(700);
+    assert_eq!(world.mixer.legs[&ANN].jitter.depth(0), before);
+    assert!(world.mixer.quality_of(ANN).skipped > 0);
+    assert!(steepest(&world.client(BOB).mix) < 0.05, "{}", steepest(&world.client(BOB).mix));
 }
 
 #[test]
@@ -698,4 +777,13 @@ fn legs_come_and_go_at_any_moment() {
     world.mixer.add(ANN, 1, true); // the same again, while it speaks
     world.run(30);
     assert!(world.hears_db(BOB, 440.0, 20) > -13.0);
+}
+
+#[test]
+fn any_bytes_are_survived() {
+    let mut dice = dice();
+    for _ in 0..300 {
+        let data: Vec<u8> = (0..dice() % 3_000).map(|_| dice() as u8).collect();
+        fuzz::mixer(World::new().now, &data);
+    }
 }

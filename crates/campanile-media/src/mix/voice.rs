@@ -137,7 +137,6 @@ impl Voice {
                         self.conceal(jitter, samples);
                     }
                 }
-                Step::Lost { samples } => self.conceal(jitter, samples),
                 Step::Dry => {
                     let missing = wanted - self.queued;
                     self.conceal(jitter, missing);
