@@ -1,0 +1,10 @@
+// Every story, in one process, so that they share one browser and one server. `node --test
+// --test-name-pattern=<words> test/all.test.mjs` runs some of them.
+import './stories/hearing.mjs';
+import './stories/seeing.mjs';
+import './stories/roster.mjs';
+import './stories/content.mjs';
+import './stories/ends.mjs';
+import './stories/strangers.mjs';
+import './stories/page.mjs';
+import './stories/https.mjs';
