@@ -9,7 +9,6 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { after, before } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { inflateRawSync } from 'node:zlib';
 import { chromium } from 'playwright-core';
@@ -136,17 +135,17 @@ export function launchBrowser({ executablePath = CHROMIUM, loopback = true, env 
 /** The one server and the one browser that all stories use, from before the first to after the last. */
 export const shared = {};
 
-before(async () => {
+export async function setUp() {
   [shared.server, shared.browser, shared.pages] = await Promise.all([Server.start(), launchBrowser(), servePage()]);
-});
+}
 
-after(async () => {
+export async function tearDown() {
   await shared.browser?.close();
   await shared.server?.stop();
   shared.pages?.close();
   // Connections that the browser kept alive must not hold the process.
   shared.pages?.closeAllConnections();
-});
+}
 
 let meetings = 0;
 

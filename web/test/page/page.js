@@ -250,6 +250,20 @@ function hear(...pitches) {
   });
 }
 
+/** Level in dB of one pitch over the last 21 ms only: coarse, but quick to notice that sound begins. */
+function hearNow(hz) {
+  const stream = ear?.srcObject;
+  if (!stream?.getAudioTracks().length) return null;
+  if (!quick) {
+    quick = new AnalyserNode(audioContext(), { fftSize: 1024, smoothingTimeConstant: 0, minDecibels: -140 });
+    audioContext().createMediaStreamSource(stream).connect(quick);
+  }
+  const bins = new Float32Array(quick.frequencyBinCount);
+  quick.getFloatFrequencyData(bins);
+  return bins[Math.round((hz * 1024) / audioContext().sampleRate)];
+}
+let quick;
+
 function tileOf(attendeeId) {
   for (const tile of tiles.values()) if (tile.state.boundAttendeeId === attendeeId) return tile;
   return null;
@@ -284,7 +298,7 @@ const framesIn = type => frames.filter(one => !one.out && one.type === type).len
 
 const lab = {
   sdk, frames, sockets, peers, events, tiles, volumes,
-  prepare, join, cameraOn, cameraOff, shareOn, hear, see, stats, framesOut, framesIn,
+  prepare, join, cameraOn, cameraOff, shareOn, hear, hearNow, see, stats, framesOut, framesIn,
   get av() { return av; },
   get self() { return self; },
   rawSend: bytes => newest.send(bytes),
