@@ -10,3 +10,10 @@ pub mod peer;
 pub mod rtcp;
 pub mod rtp;
 pub mod units;
+
+/// The instant at which a test's time begins. What follows is arithmetic on it.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "only differences to this instant are ever looked at")]
+pub(crate) fn test_start() -> std::time::Instant {
+    std::time::Instant::now()
+}

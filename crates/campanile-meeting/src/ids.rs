@@ -6,6 +6,47 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// Who owns records: 12 decimal digits. Nothing of one account is visible to another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct AccountId(u64);
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012}", self.0)
+    }
+}
+impl fmt::Debug for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+impl FromStr for AccountId {
+    type Err = NotAnAccountId;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() != 12 || !text.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(NotAnAccountId);
+        }
+        text.parse().map(AccountId).map_err(|_| NotAnAccountId)
+    }
+}
+impl From<AccountId> for String {
+    fn from(id: AccountId) -> String {
+        id.to_string()
+    }
+}
+impl TryFrom<String> for AccountId {
+    type Error = NotAnAccountId;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// A text that was to be an account id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("an account id has 12 decimal digits")]
+pub struct NotAnAccountId;
+
 /// Marks the attendee that a content share appears as: `<AttendeeId>#content`.
 pub const CONTENT_SUFFIX: &str = "#content";
 

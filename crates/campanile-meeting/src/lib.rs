@@ -2,5 +2,22 @@
 //!
 //! Pure, like `campanile-media`: it opens no socket, reads no clock, takes no lock.
 
+mod bucket;
+mod data;
 pub mod ids;
+mod link;
+mod meeting;
 pub mod registry;
+mod roster;
+pub mod service;
+mod session;
+mod source;
+mod subscribe;
+mod traffic;
+
+/// The instant at which a test's time begins. What follows is arithmetic on it.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "only differences to this instant are ever looked at")]
+pub(crate) fn test_start() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -1,1 +1,8 @@
-//! placeholder
+//! What outsiders see: signaling frames and API JSON.
+//!
+//! Each door here turns outside bytes into types that cannot be wrong, and back. What they mean for a meeting is left to
+//! `campanile-meeting`.
+
+pub mod api;
+pub mod fuzz;
+pub mod signaling;

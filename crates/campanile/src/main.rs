@@ -1,1 +1,74 @@
-fn main() {}
+//! The binary: options in, one running server, signals out.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use campanile::config::{Cli, Command};
+use campanile::{Ready, serve};
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let Command::Dev(config) = Cli::parse().command;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("campanile: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        let json = config.json;
+        // Before the server says that it is ready: whoever reads that may send a signal at once.
+        let (Ok(mut interrupted), Ok(mut terminated)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            eprintln!("campanile: cannot listen for signals");
+            return ExitCode::FAILURE;
+        };
+        let running = match serve(config).await {
+            Ok(running) => running,
+            Err(error) => {
+                eprintln!("campanile: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        // A reader who has gone away is no reason to stop serving.
+        let _ = announce(&running.ready, json);
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+        tracing::info!("stopping");
+        running.stop().await;
+        ExitCode::SUCCESS
+    })
+}
+
+fn announce(ready: &Ready, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, ready)?;
+        writeln!(out)?;
+        return out.flush();
+    }
+    writeln!(out, "Campanile is ready.\n")?;
+    writeln!(out, "  Page           {}", ready.page)?;
+    writeln!(out, "  API endpoint   {}", ready.api)?;
+    writeln!(out, "  Region         {}", ready.region)?;
+    writeln!(out, "  Access key     {}", ready.access_key_id)?;
+    writeln!(out, "  Secret key     {}", ready.secret_access_key.reveal())?;
+    writeln!(out, "  Media (UDP)    {}", ready.media)?;
+    if let Some(ca) = &ready.ca {
+        writeln!(out, "  Trust this CA  {}", ca.display())?;
+    }
+    writeln!(
+        out,
+        "\nPoint any AWS SDK's chime-sdk-meetings client at the endpoint, with these credentials."
+    )?;
+    writeln!(out, "Request-rate quotas are off. Ctrl-C stops the server.")?;
+    out.flush()
+}

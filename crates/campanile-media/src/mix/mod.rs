@@ -1,1 +1,532 @@
-//! placeholder
+//! Mixed audio: every 20 ms each listener gets everyone but themselves, in one Opus packet.
+//!
+//! One [`Mixer`] serves one meeting. It decodes only who may be heard (the eight loudest by the levels that senders
+//! announce, checked against what was decoded), adds them up, and encodes once for all who are silent and once more for
+//! each who is heard, because only theirs differs. When nobody speaks nothing is encoded: the packet is canned. A
+//! listener changes streams with one packet that refers to none before it.
+//!
+//! RTP, encryption and the rhythm of ticks are the caller's; so is deciding who may speak and who is muted.
+
+mod jitter;
+mod level;
+mod limiter;
+mod stream;
+mod voice;
+
+use jitter::Jitter;
+use level::{Meter, SILENT_DB, attenuation_db};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use stream::Stream;
+use voice::Voice;
+
+pub use jitter::Quality;
+pub use level::Level;
+pub use stream::SILENCE;
+
+/// Samples of one tick: 20 ms at 48 kHz, one channel.
+pub const FRAME_SAMPLES: usize = 960;
+/// Time from one [`Mixer::tick`] to the next.
+pub const TICK: Duration = Duration::from_millis(20);
+/// Voices in the mix at most. More at once is a noise that nobody follows, and each costs a decode and an encode.
+const VOICES_MAX: usize = 8;
+/// A leg quieter than this is not decoded: 60 dB below full scale is a silent room.
+const GATE_DB: f32 = 60.0;
+/// How long a leg stays in the mix after it was last above the gate: 600 ms, longer than the pauses between words.
+const HANGOVER_TICKS: u32 = 30;
+/// Packets that stopped coming say nothing any more after 200 ms.
+const STALE_TICKS: u32 = 10;
+/// How fast an announced level is forgotten, in dB per tick: a pause within a sentence costs nobody their place.
+const CLAIM_RELEASE_DB: f32 = 0.5;
+/// A leg keeps its place in the mix against one louder by less than this.
+const INCUMBENT_DB: f32 = 6.0;
+/// How much louder than decoded a leg may announce itself before it is doubted. The two are measured on
+/// different sides of a codec, so they never agree exactly.
+const HONEST_DB: f32 = 12.0;
+/// Share of the way that doubt goes per decoded tick, and dB per tick that it fades undecoded.
+const DOUBT_SHARE: f32 = 0.05;
+const DOUBT_RELEASE_DB: f32 = 0.2;
+/// How long decoders and encoders of those who fell silent are kept, so that a conversation makes no new ones.
+const WARM: Duration = Duration::from_secs(5);
+
+/// 20 ms of mono samples.
+type Pcm = [f32; FRAME_SAMPLES];
+
+/// Names one leg of a meeting: one attendee's audio link (microphone and ear), or a content share's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LegId(pub u32);
+
+/// One audio packet of a leg, out of its RTP envelope.
+#[derive(Debug, Clone, Copy)]
+pub struct AudioPacket<'a> {
+    /// RTP sequence number.
+    pub sequence: u16,
+    /// RTP timestamp, in units of 48 kHz (RFC 7587 section 4.1).
+    pub timestamp: u32,
+    /// What the audio-level extension says (RFC 6464): dB below full scale, 0 loudest to 127 silence. Without it the leg
+    /// is always worth decoding.
+    pub level_db: Option<u8>,
+    /// One Opus packet of 2.5 to 120 ms, mono or stereo.
+    pub payload: &'a [u8],
+}
+
+/// Mixes one meeting. Not a clock: the caller calls [`Mixer::tick`] every [`TICK`] while anybody listens.
+#[derive(Default)]
+pub struct Mixer {
+    legs: BTreeMap<LegId, Leg>,
+    /// What everyone hears who is not heard. Its mix is made on every tick, whether or not it has listeners.
+    shared: Option<Box<Stream>>,
+    /// Somebody's decoder comes to the shared stream at the next tick.
+    shared_joined: bool,
+    personal: Vec<Personal>,
+    spare_voices: Vec<Voice>,
+    /// When decoders not in use, and the shared encoder if it rests, are given back.
+    warm_until: Option<Instant>,
+    /// Who might be heard, most worthy first; and the owners of those in this tick's mix. Kept to spare allocations.
+    ranking: Vec<(f32, Reverse<u32>, LegId)>,
+    heard_owners: Vec<u32>,
+}
+
+/// The mix of one owner who is heard: everyone else.
+struct Personal {
+    owner: u32,
+    /// Someone listens: the owner is heard now.
+    active: bool,
+    /// Somebody's decoder comes here at the next tick.
+    joined: bool,
+    idle_since: Instant,
+    stream: Box<Stream>,
+}
+
+struct Leg {
+    owner: u32,
+    can_speak: bool,
+    muted: bool,
+    jitter: Jitter,
+    voice: Option<Voice>,
+    meter: Meter,
+    /// Whether packets announce their level; if not, they are judged by what they decode to.
+    announces: bool,
+    /// Ticks since a packet came.
+    silent_ticks: u32,
+    /// The newest announced level, and the same falling slowly.
+    announced_db: f32,
+    claim_db: f32,
+    /// How much too loud the announcements are.
+    doubt_db: f32,
+    /// Ticks for which it stays in the mix without being louder than the gate.
+    hangover_ticks: u32,
+    /// The same for a leg that does not announce its level, by what it decodes to.
+    loud_ticks: u32,
+    /// Ticks since it was last decoded: among equals, who waited longest is next.
+    waited_ticks: u32,
+    chosen: bool,
+    /// Its frame is part of this tick's mix.
+    heard: bool,
+}
+
+impl Mixer {
+    /// A mixer of a meeting without legs.
+    pub fn new() -> Mixer {
+        Mixer::default()
+    }
+
+    /// Adds a leg, not muted, in place of any of that name. Legs of one `owner` (an attendee and their content share)
+    /// never hear each other. Without `can_speak` it only listens.
+    pub fn add(&mut self, leg: LegId, owner: u32, can_speak: bool) {
+        self.remove(leg);
+        self.legs.insert(leg, Leg::new(owner, can_speak));
+        match self.personal.iter_mut().find(|personal| personal.active && personal.owner == owner) {
+            Some(personal) => personal.joined = true,
+            None => self.shared_joined = true,
+        }
+        self.ranking.reserve(self.legs.len());
+        self.heard_owners.reserve(2 * VOICES_MAX);
+    }
+
+    /// Removes a leg: it is heard no more and hears no more.
+    pub fn remove(&mut self, leg: LegId) {
+        if let Some(voice) = self.legs.remove(&leg).and_then(|leg| leg.voice) {
+            self.spare_voices.push(voice);
+        }
+    }
+
+    /// Mutes or unmutes a leg. From the next tick on, nothing of a muted leg is in any mix; unmuted, nothing that it sent
+    /// before.
+    pub fn set_muted(&mut self, leg: LegId, muted: bool) {
+        self.silence(leg, |leg| leg.muted = muted);
+    }
+
+    /// Grants or takes the right to be heard.
+    pub fn set_can_speak(&mut self, leg: LegId, can_speak: bool) {
+        self.silence(leg, |leg| leg.can_speak = can_speak);
+    }
+
+    /// Takes one packet of a leg. Packets of unknown legs are ignored; what else cannot be played is counted in
+    /// [`Mixer::quality_of`].
+    pub fn push(&mut self, now: Instant, leg: LegId, packet: AudioPacket<'_>) {
+        let Some(leg) = self.legs.get_mut(&leg) else { return };
+        if !leg.may_be_heard() {
+            leg.jitter.count_only(now, packet);
+        } else if leg.jitter.push(now, packet) {
+            leg.announce(packet.level_db);
+        }
+    }
+
+    /// Produces the next 20 ms for everyone; to be collected by [`Mixer::payload_for`].
+    pub fn tick(&mut self, now: Instant) {
+        self.choose();
+        self.decode(now);
+        self.encode(now);
+        self.release(now);
+    }
+
+    /// The Opus packet (20 ms, 48 kHz, mono) of the last tick for this listener. An unknown leg is sent silence.
+    pub fn payload_for(&self, leg: LegId) -> &[u8] {
+        self.stream_of(leg).map_or(&stream::SILENCE, Stream::payload)
+    }
+
+    /// How loud a leg is, for the roster.
+    pub fn level_of(&self, leg: LegId) -> Level {
+        self.legs.get(&leg).map_or(Level::SILENT, |leg| leg.meter.level())
+    }
+
+    /// What became of a leg's packets.
+    pub fn quality_of(&self, leg: LegId) -> Quality {
+        self.legs.get(&leg).map_or_else(Quality::default, |leg| leg.jitter.quality)
+    }
+
+    /// Whether nobody is heard: the last tick made nothing but silence, and so will the next unless packets come.
+    pub fn is_idle(&self) -> bool {
+        let quiet = |leg: &Leg| leg.voice.is_none() && !leg.is_candidate();
+        !self.shared.as_ref().is_some_and(|shared| shared.is_running())
+            && !self.personal.iter().any(|personal| personal.active)
+            && self.legs.values().all(quiet)
+    }
+
+    /// Chooses the legs to be heard in this tick.
+    fn choose(&mut self) {
+        self.ranking.clear();
+        for (id, leg) in &mut self.legs {
+            leg.age();
+            leg.chosen = false;
+            if leg.is_candidate() {
+                self.ranking.push((leg.rank_db(), Reverse(leg.waited_ticks), *id));
+            }
+        }
+        self.ranking.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+        self.ranking.truncate(VOICES_MAX);
+        for (_, _, id) in &self.ranking {
+            if let Some(leg) = self.legs.get_mut(id) {
+                leg.chosen = true;
+            }
+        }
+    }
+
+    /// Decodes the chosen, and once more those who were, to fade them out. Everyone else's packets pass.
+    fn decode(&mut self, now: Instant) {
+        self.heard_owners.clear();
+        for leg in self.legs.values_mut() {
+            if leg.chosen && leg.voice.is_none() {
+                // Without memory for a decoder one voice is missing; the meeting goes on.
+                leg.voice = self.spare_voices.pop().or_else(|| Voice::new().ok());
+                if let Some(voice) = &mut leg.voice {
+                    voice.start(&leg.jitter);
+                }
+                self.warm_until = Some(now + WARM);
+            }
+            leg.tick();
+            if leg.heard && !self.heard_owners.contains(&leg.owner) {
+                self.heard_owners.push(leg.owner);
+            }
+        }
+    }
+
+    /// Mixes and encodes: one shared stream, and one for each owner who is heard.
+    fn encode(&mut self, now: Instant) {
+        if self.shared.is_none() && self.heard_owners.is_empty() {
+            return; // nobody has spoken yet, and canned silence needs no stream
+        }
+        let legs = &self.legs;
+        let shared = self.shared.get_or_insert_with(|| Box::new(Stream::new()));
+
+        for personal in &mut self.personal {
+            if personal.active && !self.heard_owners.contains(&personal.owner) {
+                personal.active = false;
+                personal.idle_since = now;
+                personal.stream.rest();
+                self.shared_joined = true;
+            }
+        }
+        for owner in &self.heard_owners {
+            let personal = &mut self.personal;
+            if personal.iter().any(|personal| personal.active && personal.owner == *owner) {
+                continue;
+            }
+            let index = personal.iter().position(|personal| !personal.active).unwrap_or_else(|| {
+                let stream = Box::new(Stream::new());
+                personal.push(Personal {
+                    owner: *owner,
+                    active: false,
+                    joined: true,
+                    idle_since: now,
+                    stream,
+                });
+                personal.len() - 1
+            });
+            let personal = &mut personal[index];
+            (personal.owner, personal.active, personal.joined) = (*owner, true, true);
+            personal.stream.branch_from(shared);
+        }
+
+        shared.mix(|sum| {
+            sum.fill(0.0);
+            for leg in legs.values().filter(|leg| leg.heard) {
+                add(sum, leg.frame(), 1.0);
+            }
+            for personal in self.personal.iter_mut().filter(|personal| personal.active) {
+                let owner = personal.owner;
+                let alone = self.heard_owners.iter().all(|heard| *heard == owner);
+                personal.stream.mix(|pcm| {
+                    *pcm = *sum;
+                    for leg in legs.values().filter(|leg| leg.heard && leg.owner == owner) {
+                        add(pcm, leg.frame(), -1.0);
+                    }
+                    if alone {
+                        pcm.fill(0.0); // exactly, where subtraction might leave a rounding error
+                    }
+                });
+            }
+        });
+
+        for personal in self.personal.iter_mut().filter(|personal| personal.active) {
+            let joined = std::mem::take(&mut personal.joined);
+            if personal.stream.encode(joined).is_err() {
+                personal.stream.rest(); // no memory for an encoder: silence in time is the best left
+            }
+        }
+        let shared_heard = legs.values().any(|leg| !self.heard_owners.contains(&leg.owner));
+        if !shared_heard || shared.encode(self.shared_joined).is_err() {
+            shared.rest();
+        }
+        self.shared_joined = false;
+    }
+
+    /// Gives back what is needed no more.
+    fn release(&mut self, now: Instant) {
+        for leg in self.legs.values_mut() {
+            if !leg.chosen
+                && let Some(voice) = leg.voice.take()
+            {
+                leg.jitter.release(voice.queued());
+                self.spare_voices.push(voice);
+            }
+        }
+        self.personal.retain(|personal| personal.active || now < personal.idle_since + WARM);
+        if !self.ranking.is_empty() {
+            self.warm_until = Some(now + WARM);
+        } else if self.warm_until.is_some_and(|until| now >= until) {
+            self.warm_until = None;
+            self.spare_voices.clear();
+            if let Some(shared) = &mut self.shared {
+                shared.drop_encoder();
+            }
+        }
+    }
+
+    fn silence(&mut self, leg: LegId, change: impl FnOnce(&mut Leg)) {
+        let Some(leg) = self.legs.get_mut(&leg) else { return };
+        let before = leg.may_be_heard();
+        change(leg);
+        if leg.may_be_heard() != before {
+            self.spare_voices.extend(leg.voice.take());
+            leg.forget();
+        }
+    }
+
+    /// The mix of the last tick for this listener, before it was encoded.
+    #[cfg(test)]
+    fn mix_for(&self, leg: LegId) -> Pcm {
+        self.stream_of(leg).map_or([0.0; FRAME_SAMPLES], |stream| *stream.pcm())
+    }
+
+    fn stream_of(&self, leg: LegId) -> Option<&Stream> {
+        let owner = self.legs.get(&leg)?.owner;
+        self.personal
+            .iter()
+            .find(|personal| personal.active && personal.owner == owner)
+            .map(|personal| &*personal.stream)
+            .or(self.shared.as_deref())
+    }
+}
+
+impl Leg {
+    fn new(owner: u32, can_speak: bool) -> Leg {
+        Leg {
+            owner,
+            can_speak,
+            muted: false,
+            jitter: Jitter::new(),
+            voice: None,
+            meter: Meter::new(),
+            announces: false,
+            silent_ticks: 0,
+            announced_db: SILENT_DB,
+            claim_db: SILENT_DB,
+            doubt_db: 0.0,
+            hangover_ticks: 0,
+            loud_ticks: 0,
+            waited_ticks: 0,
+            chosen: false,
+            heard: false,
+        }
+    }
+
+    fn may_be_heard(&self) -> bool {
+        self.can_speak && !self.muted
+    }
+
+    fn forget(&mut self) {
+        self.jitter.clear();
+        self.meter = Meter::new();
+        self.announced_db = SILENT_DB;
+        self.claim_db = SILENT_DB;
+        self.hangover_ticks = 0;
+        self.loud_ticks = 0;
+        self.chosen = false;
+        self.heard = false;
+    }
+
+    fn announce(&mut self, level_db: Option<u8>) {
+        self.announces = level_db.is_some();
+        self.silent_ticks = 0;
+        match level_db {
+            Some(level) => self.announced_db = f32::from(level.min(127)),
+            // Not known: worth decoding, in the last place. Once decoded, its sound speaks for it.
+            None if self.voice.is_none() => self.announced_db = GATE_DB,
+            None => {}
+        }
+        self.claim_db = self.claim_db.min(self.announced_db);
+        if self.announced_db + self.doubt_db <= GATE_DB || !self.announces {
+            self.hangover_ticks = HANGOVER_TICKS;
+        }
+    }
+
+    /// One tick of time, before the choice.
+    fn age(&mut self) {
+        self.hangover_ticks = self.hangover_ticks.saturating_sub(1);
+        self.silent_ticks = self.silent_ticks.saturating_add(1);
+        self.waited_ticks = if self.voice.is_some() { 0 } else { self.waited_ticks.saturating_add(1) };
+        if self.silent_ticks > STALE_TICKS {
+            self.announced_db = SILENT_DB;
+        }
+        self.claim_db = (self.claim_db + CLAIM_RELEASE_DB).min(self.announced_db);
+        if self.voice.is_none() {
+            // A doubted leg gets another chance in time, but only in a place that nobody else wants.
+            let last_place = (GATE_DB - self.announced_db).max(0.0);
+            self.doubt_db = self.doubt_db.min((self.doubt_db - DOUBT_RELEASE_DB).max(last_place));
+        }
+    }
+
+    fn is_candidate(&self) -> bool {
+        self.may_be_heard() && self.hangover_ticks > 0
+    }
+
+    /// Lower is worthier.
+    fn rank_db(&self) -> f32 {
+        let incumbent = if self.voice.is_some() { INCUMBENT_DB } else { 0.0 };
+        self.claim_db + self.doubt_db - incumbent
+    }
+
+    /// One tick's audio: decoded into the voice's frame if there is a voice, passed over if not.
+    fn tick(&mut self) {
+        self.heard = false;
+        if !self.may_be_heard() {
+            return;
+        }
+        let Some(voice) = &mut self.voice else {
+            self.jitter.skip_tick();
+            self.meter.observe((self.announced_db + self.doubt_db).min(SILENT_DB));
+            return;
+        };
+        voice.tick(&mut self.jitter);
+        let measured_db = attenuation_db(&voice.frame[..]);
+        if let Some(claimed_db) = voice.claimed_db().filter(|_| voice.is_genuine()) {
+            let excess = (measured_db - f32::from(claimed_db) - HONEST_DB).max(0.0);
+            self.doubt_db += (excess - self.doubt_db) * DOUBT_SHARE;
+        }
+        let mut worthy = self.chosen;
+        if !self.announces {
+            self.announced_db = measured_db;
+            self.claim_db = self.claim_db.min(measured_db);
+            self.loud_ticks =
+                if measured_db <= GATE_DB { HANGOVER_TICKS } else { self.loud_ticks.saturating_sub(1) };
+            worthy &= self.loud_ticks > 0;
+        }
+        self.heard = voice.shape(worthy);
+        self.meter.observe(measured_db);
+    }
+
+    fn frame(&self) -> &Pcm {
+        static NOTHING: Pcm = [0.0; FRAME_SAMPLES];
+        self.voice.as_ref().map_or(&NOTHING, |voice| &voice.frame)
+    }
+}
+
+fn add(sum: &mut Pcm, frame: &Pcm, gain: f32) {
+    for (sum, sample) in sum.iter_mut().zip(frame) {
+        *sum += gain * sample;
+    }
+}
+
+/// Entry points that take any bytes and must not panic.
+pub mod fuzz {
+    use super::{AudioPacket, FRAME_SAMPLES, LegId, Mixer, TICK};
+    use std::time::Instant;
+
+    /// Reads `data` as a meeting: packets of three legs, with any numbers, levels and payloads, mutes, and ticks.
+    /// Whatever comes, every listener gets 20 ms of valid Opus on every tick, and no sample leaves full scale.
+    pub fn mixer(now: Instant, data: &[u8]) {
+        let mut mixer = Mixer::new();
+        for leg in 0..3 {
+            mixer.add(LegId(leg), leg / 2, true);
+        }
+        let (mut now, mut rest, mut sequence) = (now, data, 0u16);
+        while let [action, value, tail @ ..] = rest {
+            rest = tail;
+            let leg = LegId(u32::from(action >> 4) % 4);
+            match action % 8 {
+                0 => mixer.set_muted(leg, value % 2 == 0),
+                1 => mixer.add(leg, u32::from(*value) % 3, value % 8 != 0),
+                2 => mixer.remove(leg),
+                3 | 4 => {
+                    now += TICK;
+                    mixer.tick(now);
+                    for leg in (0..4).map(LegId) {
+                        let samples = campanile_opus::packet_samples(mixer.payload_for(leg));
+                        assert_eq!(samples, Ok(FRAME_SAMPLES));
+                    }
+                }
+                kind => {
+                    sequence = match kind {
+                        5 => sequence.wrapping_add(u16::from(*value)),
+                        6 => sequence.wrapping_mul(u16::from(*value)),
+                        _ => sequence.wrapping_add(1),
+                    };
+                    let (payload, tail) = rest.split_at(rest.len().min(usize::from(*value)));
+                    rest = tail;
+                    let level_db = (value % 5 != 0).then_some(*value);
+                    let timestamp = u32::from(sequence) * 960;
+                    mixer.push(now, leg, AudioPacket { sequence, timestamp, level_db, payload });
+                }
+            }
+        }
+        if let Some(shared) = &mixer.shared {
+            assert!(shared.pcm().iter().all(|sample| sample.abs() < 1.0));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! One leg being decoded: packets from its jitter buffer become exactly 20 ms of PCM a tick.
+//!
+//! Packets last 2.5 to 120 ms, so decoded samples wait in a short queue. What is missing is concealed by libopus,
+//! fading to silence, and every way in or out of being heard is a short ramp, so that nothing clicks.
+
+use super::jitter::{DRY_SAMPLES_MAX, Jitter, Step};
+use super::{FRAME_SAMPLES, Pcm};
+use campanile_opus::{Channels, Decoder, OpusError, PACKET_SAMPLES_MAX};
+
+/// Two frames (one may be dropped) less one sample, then the longest packet on top.
+const QUEUE_SAMPLES: usize = 2 * FRAME_SAMPLES + PACKET_SAMPLES_MAX;
+/// Concealment plays in full for 100 ms, then fades out by `DRY_SAMPLES_MAX`: longer, it is a drone and no speech.
+const CONCEAL_FULL_SAMPLES: usize = 4_800;
+/// The ramp of a voice that comes or goes: 5 ms.
+const RAMP_SAMPLES: usize = 240;
+/// The overlap of two frames when one of them is dropped: 10 ms.
+const CROSSFADE_SAMPLES: usize = 480;
+/// Decoded samples beyond this are no sound that a sender may have meant; overshoot of a full-scale voice is less.
+const SAMPLE_MAX: f32 = 2.0;
+
+#[derive(Debug)]
+pub(super) struct Voice {
+    decoder: Decoder,
+    queue: Box<[f32; QUEUE_SAMPLES]>,
+    queued: usize,
+    /// Consecutive samples invented so far.
+    concealed: usize,
+    /// How the last decoded packet was announced.
+    claimed_db: Option<u8>,
+    audible: bool,
+    /// What this tick adds to the mix.
+    pub(super) frame: Box<Pcm>,
+}
+
+impl Voice {
+    pub(super) fn new() -> Result<Voice, OpusError> {
+        Ok(Voice {
+            decoder: Decoder::new(Channels::Mono)?,
+            queue: Box::new([0.0; QUEUE_SAMPLES]),
+            queued: 0,
+            concealed: 0,
+            claimed_db: None,
+            audible: false,
+            frame: Box::new([0.0; FRAME_SAMPLES]),
+        })
+    }
+
+    /// Takes up a leg, forgetting the one before.
+    pub(super) fn start(&mut self, jitter: &Jitter) {
+        self.decoder.reset();
+        self.queued = 0;
+        self.concealed = 0;
+        self.claimed_db = None;
+        self.audible = false;
+        self.frame.fill(0.0);
+        if let Some(packet) = jitter.primer() {
+            // Only to warm up: what it says is past, and an error here is one that nobody hears.
+            let _ = self.decoder.decode_f32(Some(packet), false, &mut self.queue[..]);
+        }
+    }
+
+    /// Decodes the next 20 ms into `frame`.
+    pub(super) fn tick(&mut self, jitter: &mut Jitter) {
+        jitter.begin_tick(self.queued);
+        let mut passed = jitter.take_passed();
+        while passed > 0 {
+            self.fill(jitter, passed.min(FRAME_SAMPLES));
+            let past = passed.min(self.queued);
+            self.discard(past);
+            passed -= past;
+        }
+        self.fill(jitter, FRAME_SAMPLES);
+        let quiet = self.queue[..FRAME_SAMPLES].iter().all(|sample| sample.abs() < 0.003); // -50 dB
+        if jitter.take_shrink(quiet, self.queued) {
+            self.fill(jitter, 2 * FRAME_SAMPLES);
+            for i in 0..CROSSFADE_SAMPLES {
+                let new = i as f32 / CROSSFADE_SAMPLES as f32;
+                self.queue[FRAME_SAMPLES + i] =
+                    self.queue[i] * (1.0 - new) + self.queue[FRAME_SAMPLES + i] * new;
+            }
+            self.discard(FRAME_SAMPLES);
+        }
+        self.frame.copy_from_slice(&self.queue[..FRAME_SAMPLES]);
+        self.discard(FRAME_SAMPLES);
+    }
+
+    /// Samples decoded but not played.
+    pub(super) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// How loud the sender said the packet was that sounds now, in dB below full scale.
+    pub(super) fn claimed_db(&self) -> Option<u8> {
+        self.claimed_db
+    }
+
+    /// Whether what sounds now came from a packet, not from concealment.
+    pub(super) fn is_genuine(&self) -> bool {
+        self.concealed == 0
+    }
+
+    /// Makes `frame` what the mix gets, ramped on a change; `heard` says whether this leg is to be in it. Returns
+    /// whether anything is left.
+    pub(super) fn shape(&mut self, heard: bool) -> bool {
+        let was_audible = std::mem::replace(&mut self.audible, heard);
+        match (was_audible, heard) {
+            (true, true) => {}
+            (false, false) => self.frame.fill(0.0),
+            (false, true) => {
+                for (i, sample) in self.frame[..RAMP_SAMPLES].iter_mut().enumerate() {
+                    *sample *= i as f32 / RAMP_SAMPLES as f32;
+                }
+            }
+            (true, false) => {
+                for (i, sample) in self.frame[..RAMP_SAMPLES].iter_mut().enumerate() {
+                    *sample *= 1.0 - i as f32 / RAMP_SAMPLES as f32;
+                }
+                self.frame[RAMP_SAMPLES..].fill(0.0);
+            }
+        }
+        was_audible || heard
+    }
+
+    /// Decodes until `wanted` samples are queued.
+    fn fill(&mut self, jitter: &mut Jitter, wanted: usize) {
+        while self.queued < wanted {
+            match jitter.step() {
+                Step::Packet { payload, samples, level_db } => {
+                    self.claimed_db = level_db;
+                    if !self.decode(payload, false, samples) {
+                        jitter.quality.malformed += 1;
+                        self.conceal(jitter, samples);
+                    }
+                }
+                Step::Recover { from, samples } => {
+                    if !self.decode(from, true, samples) {
+                        self.conceal(jitter, samples);
+                    }
+                }
+                Step::Dry => {
+                    let missing = wanted - self.queued;
+                    self.conceal(jitter, missing);
+                    jitter.ran_dry(missing);
+                }
+                Step::Waiting => {
+                    self.concealed = DRY_SAMPLES_MAX;
+                    self.queue[self.queued..wanted].fill(0.0);
+                    self.queued = wanted;
+                }
+            }
+        }
+    }
+
+    fn decode(&mut self, payload: &[u8], fec: bool, samples: usize) -> bool {
+        let room = if fec { self.queued + samples } else { QUEUE_SAMPLES };
+        let Some(out) = self.queue.get_mut(self.queued..room) else { return false };
+        let Ok(samples) = self.decoder.decode_f32(Some(payload), fec, out) else { return false };
+        for sample in &mut out[..samples] {
+            // Bits from outside can decode to anything, not-a-number included, and the sum is everybody's.
+            *sample = if sample.is_nan() { 0.0 } else { sample.clamp(-SAMPLE_MAX, SAMPLE_MAX) };
+        }
+        if self.concealed >= DRY_SAMPLES_MAX {
+            for (i, sample) in out[..samples.min(RAMP_SAMPLES)].iter_mut().enumerate() {
+                *sample *= i as f32 / RAMP_SAMPLES as f32; // out of silence
+            }
+        }
+        self.concealed = 0;
+        self.queued += samples;
+        true
+    }
+
+    fn conceal(&mut self, jitter: &mut Jitter, samples: usize) {
+        jitter.quality.concealed_samples += samples as u64;
+        let out = &mut self.queue[self.queued..self.queued + samples];
+        self.queued += samples;
+        if self.concealed >= DRY_SAMPLES_MAX || self.decoder.decode_f32(None, false, out).is_err() {
+            out.fill(0.0);
+        }
+        for sample in out {
+            let fading = self.concealed.saturating_sub(CONCEAL_FULL_SAMPLES) as f32;
+            *sample *= (1.0 - fading / (DRY_SAMPLES_MAX - CONCEAL_FULL_SAMPLES) as f32).max(0.0);
+            self.concealed += 1;
+        }
+    }
+
+    fn discard(&mut self, samples: usize) {
+        self.queue.copy_within(samples..self.queued, 0);
+        self.queued -= samples;
+    }
+}

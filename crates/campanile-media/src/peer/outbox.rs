@@ -1,0 +1,164 @@
+//! What one peer waits to send: packets back to back in one buffer, handed out as runs.
+//!
+//! A run is what the kernel can take in one segmentation-offload send: one destination, equal sizes, only the last may
+//! be shorter. Sending is left to the shell.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+/// Bytes that may wait for one peer. The worker drains after every batch, so what waits is at most a keyframe burst of
+/// a few layers; beyond that the socket is stuck, and late media is worth nothing.
+pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+
+/// Packets that may wait for one peer: small ones must not grow the entry list without end either.
+const OUTBOX_PACKETS_MAX: usize = 2048;
+
+/// Segments in one run: the kernel's limit (UDP_MAX_SEGMENTS).
+const RUN_SEGMENTS_MAX: usize = 64;
+
+/// Bytes in one run: segments of one send must fit one IP datagram's length field, headers included.
+const RUN_BYTES_MAX: usize = 60 * 1024;
+
+/// Packets waiting to be sent.
+#[derive(Default, Debug)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    /// In the order of `bytes`, without gaps.
+    entries: Vec<Entry>,
+    /// How many entries have been handed out.
+    sent: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    to: SocketAddr,
+    range: Range<usize>,
+}
+
+/// Packets for one destination that can go out by one send: each of `segment_size` bytes, the last may be shorter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run<'a> {
+    /// Where to.
+    pub to: SocketAddr,
+    /// Bytes in each packet but perhaps the last; never 0.
+    pub segment_size: usize,
+    /// The packets, back to back.
+    pub bytes: &'a [u8],
+}
+
+impl Outbox {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.sent == self.entries.len()
+    }
+
+    /// The next packets to send, in order; `None` when all have been handed out, which also empties the buffer.
+    pub fn next_run(&mut self) -> Option<Run<'_>> {
+        let Some(first) = self.entries.get(self.sent) else {
+            self.bytes.clear();
+            self.entries.clear();
+            self.sent = 0;
+            return None;
+        };
+        let (to, start, segment_size) = (first.to, first.range.start, first.range.len());
+        let mut end = start;
+        let mut segments = 0;
+        for entry in &self.entries[self.sent..] {
+            let size = entry.range.len();
+            let fits = segments < RUN_SEGMENTS_MAX && entry.range.end - start <= RUN_BYTES_MAX;
+            if segments > 0 && (!fits || entry.to != to || size > segment_size) {
+                break;
+            }
+            (end, segments) = (entry.range.end, segments + 1);
+            if size < segment_size {
+                break;
+            }
+        }
+        self.sent += segments;
+        Some(Run { to, segment_size, bytes: &self.bytes[start..end] })
+    }
+
+    /// Appends one packet written by `write`, which gets the buffer and the offset at which the packet begins, and
+    /// returns whether to keep it. Nothing is kept when the outbox is full or nothing was written.
+    pub(super) fn push(&mut self, to: SocketAddr, write: impl FnOnce(&mut Vec<u8>, usize) -> bool) -> bool {
+        if self.bytes.len() >= OUTBOX_BYTES_MAX || self.entries.len() >= OUTBOX_PACKETS_MAX {
+            return false;
+        }
+        let start = self.bytes.len();
+        let keep = write(&mut self.bytes, start);
+        assert!(self.bytes.len() >= start, "a writer only appends");
+        if !keep || self.bytes.len() == start {
+            self.bytes.truncate(start);
+            return false;
+        }
+        self.entries.push(Entry { to, range: start..self.bytes.len() });
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(outbox: &mut Outbox, to: u16, size: usize) -> bool {
+        outbox.push(SocketAddr::from(([10, 0, 0, 1], to)), |out, start| {
+            out.resize(start + size, 7);
+            true
+        })
+    }
+
+    #[test]
+    fn runs_hold_equal_sizes_for_one_destination() {
+        /// Packets as (port, size), runs as (port, segment size, bytes).
+        fn check(packets: &[(u16, usize)], expected: &[(u16, usize, usize)]) {
+            let mut outbox = Outbox::default();
+            for (to, size) in packets {
+                assert!(fill(&mut outbox, *to, *size));
+            }
+            let mut runs = vec![];
+            while let Some(run) = outbox.next_run() {
+                runs.push((run.to.port(), run.segment_size, run.bytes.len()));
+            }
+            assert_eq!(runs, expected, "{packets:?}");
+            assert!(outbox.is_empty() && outbox.bytes.is_empty());
+        }
+        check(&[], &[]);
+        check(&[(1, 10)], &[(1, 10, 10)]);
+        check(&[(1, 10), (1, 10), (1, 10)], &[(1, 10, 30)]);
+        check(&[(1, 10), (1, 10), (1, 4), (1, 10)], &[(1, 10, 24), (1, 10, 10)]);
+        check(&[(1, 4), (1, 10), (1, 10)], &[(1, 4, 4), (1, 10, 20)]);
+        check(&[(1, 10), (2, 10), (1, 10)], &[(1, 10, 10), (2, 10, 10), (1, 10, 10)]);
+        check(&[(1, 100); 65], &[(1, 100, 6400), (1, 100, 100)]);
+        check(&[(1, 1200); 52], &[(1, 1200, 51 * 1200), (1, 1200, 1200)]);
+        check(&[(1, 61_441), (1, 5)], &[(1, 61_441, 61_441), (1, 5, 5)]);
+    }
+
+    #[test]
+    fn a_full_outbox_refuses_and_an_unkept_packet_leaves_no_trace() {
+        let mut outbox = Outbox::default();
+        assert!(!fill(&mut outbox, 1, 0));
+        assert!(!outbox.push(SocketAddr::from(([10, 0, 0, 1], 1)), |out, _| {
+            out.push(1);
+            false
+        }));
+        assert!(outbox.is_empty() && outbox.bytes.is_empty());
+        while fill(&mut outbox, 1, 64 * 1024) {}
+        assert_eq!(outbox.bytes.len(), OUTBOX_BYTES_MAX);
+        while outbox.next_run().is_some() {}
+        assert!(fill(&mut outbox, 1, 1));
+        while fill(&mut outbox, 1, 1) {}
+        assert_eq!(outbox.entries.len(), OUTBOX_PACKETS_MAX);
+    }
+
+    #[test]
+    fn what_is_pushed_while_draining_comes_after() {
+        let mut outbox = Outbox::default();
+        fill(&mut outbox, 1, 10);
+        fill(&mut outbox, 2, 10);
+        assert_eq!(outbox.next_run().map(|run| run.to.port()), Some(1));
+        fill(&mut outbox, 3, 10);
+        assert_eq!(outbox.next_run().map(|run| run.to.port()), Some(2));
+        assert_eq!(outbox.next_run().map(|run| run.to.port()), Some(3));
+        assert_eq!(outbox.next_run(), None);
+    }
+}

@@ -1,0 +1,318 @@
+//! One session's media link: the peer, what was negotiated with it, and its RTP bookkeeping.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use campanile_media::forward::{StoredPacket, Rewritten, write_copy, write_retransmission};
+use campanile_media::peer::{IceCredentials, Peer};
+use campanile_media::peer::sdp::{Codec, Extensions, NegotiatedCodec};
+use campanile_media::rtcp::{self, ReceptionStats, SenderInfo, TwccRecorder};
+use campanile_media::rtp::{self, RtpHeader};
+
+/// SSRCs that one peer may send under: a microphone, three simulcast layers, their retransmissions, and as many again
+/// for a camera that was restarted. More is no Chime client; the packets are dropped.
+const SSRCS_MAX: usize = 16;
+/// 20 ms at 48 kHz.
+const AUDIO_TICKS: u32 = 960;
+
+/// The media side of a session, from its first SUBSCRIBE on.
+pub(crate) struct MediaLink {
+    pub(crate) peer: Peer,
+    /// This side's ICE credentials; `None` for a plain peer.
+    pub(crate) local_ice: Option<IceCredentials>,
+    /// The username fragment that the client offered (empty for a plain peer): another one is another connection.
+    pub(crate) remote_ufrag: String,
+    /// The video codecs that the client decodes, as far as its offers tell.
+    pub(crate) decodable: Vec<Codec>,
+    /// The addresses that the service finds it by.
+    pub(crate) known_addresses: Vec<SocketAddr>,
+    pub(crate) audio: Option<AudioLink>,
+    pub(crate) camera: Option<CameraLink>,
+    pub(crate) downlinks: Vec<Downlink>,
+    routes: Vec<Reception>,
+    twcc: TwccRecorder,
+    /// SSRC in which this server speaks RTCP to the peer.
+    pub(crate) local_ssrc: u32,
+    pub(crate) cname: String,
+}
+
+/// The audio section: one stream each way.
+#[derive(Debug)]
+pub(crate) struct AudioLink {
+    pub(crate) payload_type: u8,
+    pub(crate) ssrc: u32,
+    pub(crate) level_extension: Option<u8>,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+    pub(crate) packets: u32,
+    pub(crate) bytes: u32,
+}
+
+/// The section in which the client sends its camera or content.
+#[derive(Debug)]
+pub(crate) struct CameraLink {
+    pub(crate) mid: String,
+    pub(crate) codecs: Vec<NegotiatedCodec>,
+    pub(crate) extensions: Extensions,
+    pub(crate) rids: Vec<String>,
+}
+
+/// A section in which the client receives a source.
+#[derive(Debug)]
+pub(crate) struct Downlink {
+    pub(crate) mid: String,
+    pub(crate) ssrc: u32,
+    pub(crate) rtx_ssrc: u32,
+    pub(crate) codecs: Vec<NegotiatedCodec>,
+    pub(crate) extensions: Extensions,
+}
+
+#[derive(Debug)]
+struct Reception {
+    ssrc: u32,
+    route: Route,
+    stats: ReceptionStats,
+}
+
+/// What an incoming SSRC carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Route {
+    /// The microphone.
+    Audio,
+    /// Layer number so-and-so of the session's own source.
+    Layer(usize),
+    /// Retransmissions for that layer (RFC 4588).
+    Repair(usize),
+}
+
+impl MediaLink {
+    pub(crate) fn new(
+        peer: Peer,
+        local_ice: Option<IceCredentials>,
+        remote_ufrag: String,
+        local_ssrc: u32,
+    ) -> MediaLink {
+        MediaLink {
+            peer,
+            local_ice,
+            remote_ufrag,
+            known_addresses: Vec::new(),
+            decodable: Vec::new(),
+            audio: None,
+            camera: None,
+            downlinks: Vec::new(),
+            routes: Vec::new(),
+            twcc: TwccRecorder::default(),
+            local_ssrc,
+            cname: format!("campanile-{local_ssrc:08x}"),
+        }
+    }
+
+    /// Finds what this packet is, binding its SSRC the first time it can be told: by media section and RTP stream id
+    /// in the header extensions, else by payload type. Also counts it for the reports.
+    pub(crate) fn receive(&mut self, now: Instant, header: &RtpHeader, packet: &[u8], layers: usize) -> Option<Route> {
+        let extensions = self.camera.as_ref().map_or(Extensions::default(), |camera| camera.extensions);
+        if let Some(&[high, low]) = extensions.transport_cc.and_then(|id| header.extension(packet, id)) {
+            self.twcc.record(u16::from_be_bytes([high, low]), now);
+        }
+        let known = self.routes.iter().position(|reception| reception.ssrc == header.ssrc);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let route = self.identify(header, packet, layers)?;
+                if self.routes.len() == SSRCS_MAX {
+                    return None;
+                }
+                let clock_hz = if route == Route::Audio { 48_000 } else { 90_000 };
+                let stats = ReceptionStats::new(header.ssrc, clock_hz);
+                self.routes.push(Reception { ssrc: header.ssrc, route, stats });
+                self.routes.len() - 1
+            }
+        };
+        let reception = &mut self.routes[at];
+        reception.stats.record(header.sequence, header.timestamp, now);
+        Some(reception.route)
+    }
+
+    fn identify(&self, header: &RtpHeader, packet: &[u8], layers: usize) -> Option<Route> {
+        if self.audio.as_ref().is_some_and(|audio| audio.payload_type == header.payload_type) {
+            return Some(Route::Audio);
+        }
+        let camera = self.camera.as_ref()?;
+        let text = |id: Option<u8>| {
+            id.and_then(|id| header.extension(packet, id)).and_then(|value| std::str::from_utf8(value).ok())
+        };
+        if text(camera.extensions.mid).is_some_and(|mid| mid != camera.mid) {
+            return None;
+        }
+        let is_repair = camera.codecs.iter().any(|codec| codec.rtx_pt == Some(header.payload_type));
+        let is_media = camera.codecs.iter().any(|codec| codec.pt == header.payload_type);
+        let rid_extension = if is_repair { camera.extensions.repaired_rid } else { camera.extensions.rid };
+        let layer = match text(rid_extension) {
+            Some(rid) => camera.rids.iter().position(|known| known == rid)?,
+            None if layers == 1 => 0,
+            None => return None,
+        };
+        match (is_media, is_repair) {
+            (true, _) => Some(Route::Layer(layer)),
+            (false, true) => Some(Route::Repair(layer)),
+            (false, false) => None,
+        }
+    }
+
+    /// Forgets the bindings of video SSRCs: the source they belonged to is gone.
+    pub(crate) fn forget_camera_routes(&mut self) {
+        self.routes.retain(|reception| reception.route == Route::Audio);
+    }
+
+    /// The codec of a packet of the camera, as an index into what was negotiated; for repairs, of what they repair.
+    pub(crate) fn camera_codec(&self, payload_type: u8) -> Option<usize> {
+        let codecs = &self.camera.as_ref()?.codecs;
+        codecs.iter().position(|codec| codec.pt == payload_type || codec.rtx_pt == Some(payload_type))
+    }
+
+    /// Sends one tick of audio.
+    pub(crate) fn send_audio(&mut self, payload: &[u8]) {
+        let Some(audio) = &mut self.audio else { return };
+        let sent = self.peer.send_rtp(|out| {
+            let first = audio.packets == 0; // RFC 3551 section 4.1: marks the start of a talkspurt
+            rtp::write_header(out, audio.payload_type, first, audio.sequence, audio.timestamp, audio.ssrc, &[]);
+            out.extend_from_slice(payload);
+        });
+        if sent {
+            audio.sequence = audio.sequence.wrapping_add(1);
+            audio.packets = audio.packets.wrapping_add(1);
+            audio.bytes = audio.bytes.wrapping_add(payload.len() as u32);
+        }
+        audio.timestamp = audio.timestamp.wrapping_add(AUDIO_TICKS);
+    }
+
+    /// Sends one video packet on a downlink; false when the subscriber cannot take its codec, or is not connected.
+    pub(crate) fn send_video(
+        &mut self,
+        mid: &str,
+        codec: &Codec,
+        numbers: Rewritten,
+        packet: &StoredPacket,
+        send_time: [u8; 3],
+        repair: Option<u16>,
+    ) -> bool {
+        let Some(downlink) = self.downlinks.iter().find(|downlink| downlink.mid == mid) else { return false };
+        let Some(accepted) = downlink.codecs.iter().find(|accepted| accepted.codec.is_same_format(*codec)) else {
+            return false;
+        };
+        let orientation = [packet.orientation.unwrap_or(0)];
+        let mut extensions: [(u8, &[u8]); 2] = [(0, &[]); 2];
+        let mut count = 0;
+        if let Some(id) = downlink.extensions.abs_send_time {
+            extensions[count] = (id, &send_time);
+            count += 1;
+        }
+        if let (Some(id), Some(_)) = (downlink.extensions.video_orientation, packet.orientation) {
+            extensions[count] = (id, &orientation);
+            count += 1;
+        }
+        let extensions = &extensions[..count];
+        match repair {
+            None => self.peer.send_rtp(|out| {
+                write_copy(out, downlink.ssrc, accepted.pt, extensions, numbers, packet);
+            }),
+            Some(rtx_seq) => accepted.rtx_pt.is_some_and(|rtx_pt| {
+                self.peer.send_rtp(|out| {
+                    write_retransmission(out, downlink.rtx_ssrc, rtx_pt, rtx_seq, extensions, numbers, packet);
+                })
+            }),
+        }
+    }
+
+    /// Transport-wide feedback for what came since the last time.
+    pub(crate) fn send_transport_feedback(&mut self, now: Instant) {
+        let (twcc, ssrc) = (&mut self.twcc, self.local_ssrc);
+        let media_ssrc = self.routes.first().map_or(0, |reception| reception.ssrc);
+        while twcc.poll_timeout().is_some_and(|due| due <= now) {
+            let sent = self.peer.send_rtcp(|out| {
+                twcc.build(now, ssrc, media_ssrc, out);
+            });
+            if !sent {
+                break;
+            }
+        }
+    }
+
+    /// The regular compound: reports on what we send and on what we receive (RFC 3550 section 6.4).
+    ///
+    /// `video` is what was sent on each downlink. Returns the share of the microphone's packets lost since the last report, 0 to 255 for all.
+    pub(crate) fn send_reports(
+        &mut self,
+        now: Instant,
+        ntp: u64,
+        video: &[(u32, SenderInfo)],
+    ) -> Option<u8> {
+        let mut blocks = Vec::with_capacity(self.routes.len());
+        let mut microphone = None;
+        for reception in &mut self.routes {
+            let Some(block) = reception.stats.report(now) else { continue };
+            if reception.route == Route::Audio {
+                microphone = Some(block.fraction_lost);
+            }
+            blocks.push(block);
+        }
+        let (audio, local_ssrc, cname) = (&self.audio, self.local_ssrc, self.cname.as_str());
+        self.peer.send_rtcp(|out| {
+            match audio {
+                Some(audio) if audio.packets > 0 => {
+                    let info = SenderInfo {
+                        ntp,
+                        rtp_timestamp: audio.timestamp,
+                        packets: audio.packets,
+                        octets: audio.bytes,
+                    };
+                    rtcp::sender_report(out, audio.ssrc, &info, &blocks);
+                }
+                _ => rtcp::receiver_report(out, local_ssrc, &blocks),
+            }
+            rtcp::sdes_cname(out, local_ssrc, cname);
+            for (ssrc, info) in video {
+                rtcp::sender_report(out, *ssrc, info, &[]);
+            }
+        });
+        microphone
+    }
+
+    /// The peer told when it sent; its next report block will echo that, so that it can measure the round trip.
+    pub(crate) fn sender_report(&mut self, now: Instant, ssrc: u32, info: &SenderInfo) {
+        if let Some(reception) = self.routes.iter_mut().find(|reception| reception.ssrc == ssrc) {
+            reception.stats.record_sender_report(info, now);
+        }
+    }
+
+    /// When the peer's own timers want to run.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.peer.poll_timeout().is_some_and(|due| due <= now) {
+            self.peer.handle_timeout(now);
+        }
+    }
+}
+
+/// The `abs-send-time` extension: seconds in 6.18 fixed point, of any clock (the WebRTC extension of that name).
+pub(crate) fn abs_send_time(since_start: Duration) -> [u8; 3] {
+    let fixed = (since_start.as_micros() as u64 * (1 << 18) / 1_000_000) as u32;
+    let [_, a, b, c] = fixed.to_be_bytes();
+    [a, b, c]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn send_times_are_six_bits_of_seconds_and_eighteen_of_fraction() {
+        fn check(micros: u64, expected: [u8; 3]) {
+            assert_eq!(abs_send_time(Duration::from_micros(micros)), expected);
+        }
+        check(0, [0, 0, 0]);
+        check(1_000_000, [4, 0, 0]);
+        check(500_000, [2, 0, 0]);
+        check(64_000_000, [0, 0, 0]);
+    }
+}

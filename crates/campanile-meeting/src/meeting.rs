@@ -1,0 +1,531 @@
+//! One live meeting: who is in it, what each is told, and when it ends.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use campanile_media::mix::{LegId, Mixer};
+use campanile_media::peer::{Peer, PeerState};
+use campanile_wire::signaling::{
+    Adaption, AudioStatus, AudioStreamIdInfo, ClientFrame, DataMessage, FrameKind, Index, Join, JoinAck, ServerFrame,
+    TurnCredentials, VideoCodec,
+};
+use tracing::info;
+
+use crate::data::{DataMessages, Verdict};
+use crate::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
+use crate::registry::Admission;
+use crate::roster::Levels;
+use crate::service::Cx;
+use crate::session::{LOST_GRACE, Phase, SILENCE_MAX, Session};
+use crate::source::Source;
+
+/// The heartbeat while media flows: one packet of audio.
+const TICK: Duration = Duration::from_millis(20);
+/// The heartbeat while nobody has media: deadlines only.
+const SLOW_TICK: Duration = Duration::from_secs(1);
+/// A worker that was held up sends no burst of old audio: it skips ahead to this much in the past.
+const LAG_MAX: Duration = Duration::from_millis(60);
+/// Every so many ticks: transport feedback, levels and layer choice, reports and deadlines, bitrates, pings.
+const FEEDBACK_TICKS: u64 = 3;
+const LEVEL_TICKS: u64 = 10;
+const SECOND_TICKS: u64 = 50;
+const BITRATES_TICKS: u64 = 100;
+const PING_TICKS: u64 = 500;
+/// The client's own limit on subscriptions is applied by lowest stream id, so it must not bind: above all cameras
+/// and shares (signaling specification, trap 39).
+const SUBSCRIPTION_HEADROOM: usize = 3;
+
+/// Close codes that the client understands (signaling specification, sections 2.2 and 9.1).
+pub(crate) mod close {
+    pub(crate) const NORMAL: u16 = 1000;
+    pub(crate) const BAD_FRAME: u16 = 4400;
+    pub(crate) const ATTENDEE_UNAVAILABLE: u16 = 4403;
+    pub(crate) const MEETING_ENDED: u16 = 4410;
+    pub(crate) const COME_BACK: u16 = 4500;
+    pub(crate) const TOO_MUCH: u16 = 4508;
+}
+
+/// Statuses of an error (signaling specification, section 9.2).
+pub(crate) mod status {
+    pub(crate) const BAD_REQUEST: u32 = 400;
+    pub(crate) const AT_CAPACITY: u32 = 409;
+    pub(crate) const VIEW_ONLY: u32 = 206;
+}
+
+/// One live meeting.
+pub(crate) struct Meeting {
+    pub(crate) id: MeetingId,
+    pub(crate) sessions: BTreeMap<SessionId, Session>,
+    pub(crate) sources: BTreeMap<u32, Source>,
+    pub(crate) mixer: Mixer,
+    pub(crate) next_stream_id: u32,
+    pub(crate) next_group_id: u32,
+    /// The streams that the last index named.
+    pub(crate) offered: Vec<u32>,
+    pub(crate) index_due: bool,
+    pub(crate) levels: Levels,
+    pub(crate) last_common_codecs: Vec<VideoCodec>,
+    pub(crate) seconds: u64,
+    data: DataMessages,
+    next_audio_stream_id: u32,
+    /// Numbers that stand for attendees in the mixer, so that nobody hears their own content share.
+    owners: BTreeMap<AttendeeId, u32>,
+    next_tick: Instant,
+    ticks: u64,
+    over: bool,
+}
+
+impl Meeting {
+    pub(crate) fn new(id: MeetingId, now: Instant) -> Meeting {
+        // Meetings' ticks are spread over the interval by their ids, so that a worker's load is even.
+        let phase = Duration::from_micros(id.0.as_u128() as u64 % TICK.as_micros() as u64);
+        Meeting {
+            id,
+            sessions: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            mixer: Mixer::new(),
+            next_stream_id: 1,
+            next_group_id: 1,
+            offered: Vec::new(),
+            index_due: false,
+            levels: Levels::default(),
+            last_common_codecs: Vec::new(),
+            seconds: 0,
+            data: DataMessages::new(now),
+            next_audio_stream_id: 1,
+            owners: BTreeMap::new(),
+            next_tick: now + phase,
+            ticks: 0,
+            over: false,
+        }
+    }
+
+    /// When [`tick`](Self::tick) is due; `None` when nothing is left of the meeting.
+    pub(crate) fn next_tick(&self) -> Option<Instant> {
+        if self.sessions.is_empty() { None } else { Some(self.next_tick) }
+    }
+
+    /// Sessions whose sockets are open.
+    pub(crate) fn connected_sessions(&self) -> Vec<SessionId> {
+        let connected = self.sessions.values().filter(|s| !matches!(s.phase, Phase::Lost { .. }));
+        connected.map(|session| session.id).collect()
+    }
+
+    /// Media begins: the heartbeat quickens at once.
+    pub(crate) fn next_tick_soon(&mut self, now: Instant) {
+        self.next_tick = self.next_tick.min(now + TICK);
+    }
+
+    pub(crate) fn peer(&mut self, session: SessionId) -> Option<&mut Peer> {
+        Some(&mut self.sessions.get_mut(&session)?.link.as_mut()?.peer)
+    }
+
+    pub(crate) fn connect(&mut self, cx: &mut Cx<'_>, id: SessionId, admission: Admission) {
+        let Admission { attendee, external_user_id, capabilities, .. } = admission;
+        self.sessions.insert(id, Session::new(cx.now, id, attendee, external_user_id, capabilities));
+        if self.over {
+            cx.close(id, close::MEETING_ENDED, "the meeting has ended");
+        }
+    }
+
+    pub(crate) fn disconnected(&mut self, cx: &mut Cx<'_>, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        match session.phase {
+            Phase::Joined => {
+                info!(meeting_id = %self.id, attendee_id = %session.attendee, "connection lost");
+                session.phase = Phase::Lost { until: cx.now + LOST_GRACE };
+            }
+            Phase::Waiting { .. } | Phase::Ended { .. } | Phase::Lost { .. } => {
+                self.sessions.remove(&id);
+            }
+        }
+    }
+
+    pub(crate) fn handle_frame(&mut self, cx: &mut Cx<'_>, id: SessionId, frame: ClientFrame) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.last_heard = cx.now;
+        if !session.frames.take(cx.now) {
+            return cx.close(id, close::TOO_MUCH, "too many frames");
+        }
+        match (session.phase, frame) {
+            (_, ClientFrame::Ping { id: ping }) => cx.frame(id, ServerFrame::Pong { id: ping }),
+            (_, ClientFrame::Pong { .. } | ClientFrame::Unknown { .. }) => {}
+            (_, ClientFrame::ClientMetric(_) | ClientFrame::MeetingSessionTiming(_)) => {}
+            (_, ClientFrame::Leave) => self.leave(cx, id),
+            (Phase::Ended { .. } | Phase::Lost { .. }, _) => {}
+            (_, ClientFrame::Join(join)) => self.join(cx, id, join),
+            (Phase::Waiting { .. }, _) => self.refuse(cx, id, FrameKind::JoinAck, "JOIN comes first"),
+            (Phase::Joined, frame) => self.handle_joined_frame(cx, id, frame),
+        }
+    }
+
+    fn handle_joined_frame(&mut self, cx: &mut Cx<'_>, id: SessionId, frame: ClientFrame) {
+        match frame {
+            ClientFrame::Subscribe(subscribe) => self.subscribe(cx, id, *subscribe),
+            ClientFrame::RemoteVideoUpdate { updated, removed_mids } => {
+                self.update_subscriptions(cx, id, &updated, &removed_mids);
+            }
+            ClientFrame::Pause { stream_ids } => self.pause(cx, id, &stream_ids, true),
+            ClientFrame::Resume { stream_ids } => self.pause(cx, id, &stream_ids, false),
+            ClientFrame::AudioControl { muted } => self.mute(cx, id, muted),
+            ClientFrame::DataMessages(messages) => {
+                for message in messages {
+                    self.data_message(cx, id, message);
+                }
+            }
+            // Promotion belongs to replicated meetings, of which there are none yet.
+            ClientFrame::PrimaryMeetingJoin { .. } => {
+                cx.frame(id, ServerFrame::PrimaryMeetingJoinAck { error: Some(status::BAD_REQUEST) });
+            }
+            _ => {}
+        }
+    }
+
+    /// JOIN: JOIN_ACK, INDEX, the roster and the replay leave in the same turn, in this order.
+    fn join(&mut self, cx: &mut Cx<'_>, id: SessionId, join: Join) {
+        let Some(attendee) = self.sessions.get(&id).map(|session| session.attendee) else { return };
+        if self.over {
+            return cx.close(id, close::MEETING_ENDED, "the meeting has ended");
+        }
+        let others = self.sessions.values().filter(|s| s.is_in() && s.id != id);
+        let shares = others.filter(|s| s.attendee.content && s.attendee != attendee).count();
+        if attendee.content && shares >= cx.config.limits.content_shares {
+            info!(meeting_id = %self.id, attendee_id = %attendee, "content share refused: {shares} are on");
+            let description = format!("{shares} content shares are on, and no more are allowed");
+            return self.end_session_with_error(cx, id, status::AT_CAPACITY, description, FrameKind::JoinAck);
+        }
+        let replaces = self.supersede(cx, id, attendee, join.audio_session_id);
+        let server_side = join.adaption == Adaption::BandwidthProbingAndVideoQuality
+            && join.supported_adaptions.contains(&join.adaption);
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.audio_stream_id == 0 {
+            session.audio_stream_id = self.next_audio_stream_id;
+            self.next_audio_stream_id += 1;
+        }
+        session.phase = Phase::Joined;
+        session.replaces = session.replaces.or(replaces);
+        session.audio_session_id = join.audio_session_id;
+        session.adaption = if server_side { join.adaption } else { Adaption::Default };
+        session.disable_periodic_keyframes = join.disable_periodic_keyframes;
+        info!(
+            meeting_id = %self.id, attendee_id = %attendee,
+            client = join.client.client_source, version = join.client.chime_sdk_version, "joined"
+        );
+        let limit = cx.config.limits.cameras + cx.config.limits.content_shares + SUBSCRIPTION_HEADROOM;
+        cx.frame(
+            id,
+            ServerFrame::JoinAck(JoinAck {
+                // Credentials without a URI: no relay, and the client goes on after its first candidate.
+                turn: Some(TurnCredentials::default()),
+                video_subscription_limit: limit as u32,
+                // Absent would not be neutral: the client would take the choice back (section 3.2).
+                default_adaption: server_side.then_some(join.adaption),
+                wants_compressed_sdp: false,
+            }),
+        );
+        cx.frame(id, ServerFrame::Index(self.index_for(cx, id)));
+        let roster = self.roster();
+        if !roster.is_empty() {
+            cx.frame(id, ServerFrame::AudioStreamIdInfo(roster));
+        }
+        if !attendee.content {
+            let replay: Vec<_> = self.data.replay(cx.clock.unix(cx.now).as_nanos() as i64).cloned().collect();
+            for message in replay {
+                cx.frame(id, ServerFrame::DataMessages(vec![message]));
+            }
+        }
+        self.index_due = true;
+    }
+
+    /// The same attendee is in already: the same page coming back, or another device taking over. Returns the roster
+    /// entry that others have to be told about once the new session is present.
+    fn supersede(
+        &mut self,
+        cx: &mut Cx<'_>,
+        new: SessionId,
+        attendee: AttendeeKey,
+        audio_session_id: Option<u64>,
+    ) -> Option<u32> {
+        let old = self.sessions.values().find(|s| s.attendee == attendee && s.is_in() && s.id != new)?;
+        let (old_id, listening) = (old.id, old.is_listening());
+        let same_page = audio_session_id.is_some() && old.audio_session_id == audio_session_id;
+        let entry = if old.present { Some(old.audio_stream_id) } else { old.replaces };
+        self.detach(cx, old_id);
+        if !listening {
+            self.sessions.remove(&old_id);
+        } else if same_page {
+            cx.close(old_id, close::NORMAL, "the same client has reconnected");
+        } else {
+            info!(meeting_id = %self.id, attendee_id = %attendee, "joined from another device");
+            cx.frame(old_id, ServerFrame::AudioStatus(AudioStatus::JoinedFromAnotherDevice));
+        }
+        entry
+    }
+
+    /// LEAVE: always acknowledged, whatever the phase, or the client waits 15 s.
+    fn leave(&mut self, cx: &mut Cx<'_>, id: SessionId) {
+        cx.frame(id, ServerFrame::LeaveAck);
+        self.depart(cx, id, false);
+    }
+
+    /// Takes a session out of the meeting and tells the others.
+    pub(crate) fn depart(&mut self, cx: &mut Cx<'_>, id: SessionId, dropped: bool) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let attendee = session.attendee;
+        let entries: Vec<_> = (session.present.then_some(session.audio_stream_id).into_iter())
+            .chain(session.replaces)
+            .map(|audio_stream_id| AudioStreamIdInfo::Left { audio_stream_id, dropped })
+            .collect();
+        let was_in = session.is_in();
+        self.detach(cx, id);
+        if !was_in {
+            return;
+        }
+        info!(meeting_id = %self.id, attendee_id = %attendee, dropped, "left");
+        self.tell_roster(cx, entries);
+        self.index_due = true;
+        if !attendee.content {
+            let content = AttendeeKey { content: true, ..attendee };
+            self.end_attendee(cx, content, AudioStatus::AttendeeRemoved);
+        }
+    }
+
+    /// Removes a session's media and publications; others are not told.
+    fn detach(&mut self, cx: &mut Cx<'_>, id: SessionId) {
+        self.unpublish(id);
+        for source in self.sources.values_mut() {
+            source.subscribers.retain(|subscriber| subscriber.session != id);
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        self.mixer.remove(LegId(session.audio_stream_id));
+        if let Some(link) = &session.link {
+            cx.directory.remove(link, id);
+        }
+        session.end(cx.now);
+    }
+
+    /// Ends whatever sessions this attendee has, with a status that its client understands.
+    fn end_attendee(&mut self, cx: &mut Cx<'_>, attendee: AttendeeKey, audio_status: AudioStatus) {
+        let theirs: Vec<_> = self.sessions.values().filter(|s| s.attendee == attendee).map(|s| s.id).collect();
+        for id in theirs {
+            self.end_session(cx, id, audio_status);
+        }
+    }
+
+    fn end_session(&mut self, cx: &mut Cx<'_>, id: SessionId, audio_status: AudioStatus) {
+        match self.sessions.get(&id).map(|session| session.phase) {
+            Some(Phase::Joined) => {
+                cx.frame(id, ServerFrame::AudioStatus(audio_status));
+                self.depart(cx, id, false);
+            }
+            Some(Phase::Waiting { .. }) => {
+                let ended = audio_status == AudioStatus::MeetingEnded;
+                let code = if ended { close::MEETING_ENDED } else { close::ATTENDEE_UNAVAILABLE };
+                cx.close(id, code, if ended { "the meeting has ended" } else { "attendee unavailable" });
+            }
+            Some(Phase::Lost { .. }) => {
+                self.depart(cx, id, false);
+                self.sessions.remove(&id);
+            }
+            Some(Phase::Ended { .. }) | None => {}
+        }
+    }
+
+    /// The meeting is over: everybody is told.
+    pub(crate) fn end(&mut self, cx: &mut Cx<'_>) {
+        info!(meeting_id = %self.id, "meeting ended");
+        self.over = true;
+        let all: Vec<_> = self.sessions.keys().copied().collect();
+        for id in all {
+            self.end_session(cx, id, AudioStatus::MeetingEnded);
+        }
+    }
+
+    /// The attendee's record is gone: its sessions go, its content share with them.
+    pub(crate) fn remove_attendee(&mut self, cx: &mut Cx<'_>, attendee: AttendeeId) {
+        for content in [true, false] {
+            self.end_attendee(cx, AttendeeKey { id: attendee, content }, AudioStatus::AttendeeRemoved);
+        }
+    }
+
+    /// The client has sent what no such client sends: it is told so, and its session ends.
+    pub(crate) fn refuse(&mut self, cx: &mut Cx<'_>, id: SessionId, on: FrameKind, why: &str) {
+        self.end_session_with_error(cx, id, status::BAD_REQUEST, why.to_owned(), on);
+        cx.close(id, close::BAD_FRAME, "bad frame");
+    }
+
+    fn end_session_with_error(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SessionId,
+        status: u32,
+        description: String,
+        on: FrameKind,
+    ) {
+        cx.frame(id, ServerFrame::Error { status, description, on });
+        self.depart(cx, id, false);
+    }
+
+    fn mute(&mut self, cx: &mut Cx<'_>, id: SessionId, muted: bool) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.muted = muted;
+        let audio_stream_id = session.audio_stream_id;
+        let present = session.present;
+        self.mixer.set_muted(LegId(audio_stream_id), muted);
+        if present {
+            self.tell_roster(cx, vec![AudioStreamIdInfo::Mute { audio_stream_id, muted }]);
+        }
+    }
+
+    fn data_message(&mut self, cx: &mut Cx<'_>, id: SessionId, message: DataMessage) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let unix_ns = cx.clock.unix(cx.now).as_nanos() as i64;
+        match self.data.accept(cx.now, unix_ns, session.attendee, &session.external_user_id, message) {
+            Ok(Verdict::Deliver(message)) => {
+                for other in self.sessions.values() {
+                    if other.is_listening() && !other.attendee.content && other.id != id {
+                        cx.frame(other.id, ServerFrame::DataMessages(vec![message.clone()]));
+                    }
+                }
+            }
+            Ok(Verdict::Throttled(message)) => cx.frame(id, ServerFrame::DataMessages(vec![message])),
+            Err(why) => self.refuse(cx, id, FrameKind::DataMessage, &why.to_string()),
+        }
+    }
+
+    /// The number that stands for this attendee in the mixer.
+    pub(crate) fn owner_number(&mut self, attendee: AttendeeId) -> u32 {
+        let next = self.owners.len() as u32;
+        *self.owners.entry(attendee).or_insert(next)
+    }
+
+    pub(crate) fn handle_datagram(&mut self, cx: &mut Cx<'_>, id: SessionId, from: SocketAddr, bytes: &mut [u8]) {
+        self.receive_datagram(cx, id, from, bytes);
+        self.note_connected(cx, id, Some(from));
+    }
+
+    /// Learns where the peer is, and announces the attendee once its media path stands.
+    pub(crate) fn note_connected(&mut self, cx: &mut Cx<'_>, id: SessionId, from: Option<SocketAddr>) {
+        let meeting = self.id;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(link) = &mut session.link else { return };
+        if let Some(address) = from.or(link.peer.remote_addr()) {
+            cx.directory.learn_address(link, address, meeting, id);
+        }
+        cx.touch(meeting, id);
+        if session.present || link.peer.state() != PeerState::Connected {
+            return;
+        }
+        session.present = true;
+        info!(meeting_id = %meeting, attendee_id = %session.attendee, "present");
+        let mut entries = vec![AudioStreamIdInfo::Present {
+            audio_stream_id: session.audio_stream_id,
+            attendee_id: session.attendee.to_string(),
+            external_user_id: session.external_user_id.clone(),
+            muted: session.muted,
+        }];
+        // The new entry first: then nobody believes for a moment that the attendee has left (section 6.1).
+        let left = session.replaces.take();
+        entries.extend(left.map(|audio_stream_id| AudioStreamIdInfo::Left { audio_stream_id, dropped: false }));
+        self.tell_roster(cx, entries);
+    }
+
+    /// The heartbeat.
+    pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) {
+        let has_media = self.sessions.values().any(|session| session.link.is_some());
+        let interval = if has_media { TICK } else { SLOW_TICK };
+        self.next_tick = (self.next_tick + interval).max(cx.now - LAG_MAX.min(interval));
+        let ticks = if has_media { 1 } else { SECOND_TICKS };
+        self.ticks = (self.ticks / ticks + 1) * ticks;
+        let every = |n: u64| self.ticks % n == 0;
+        let (feedback, levels, second, bitrates, ping) = (
+            every(FEEDBACK_TICKS),
+            every(LEVEL_TICKS),
+            every(SECOND_TICKS),
+            every(BITRATES_TICKS),
+            every(PING_TICKS),
+        );
+        if has_media {
+            self.send_audio(cx);
+            self.repair_and_request(cx, feedback);
+            if levels {
+                self.send_levels(cx);
+                self.retarget_all(cx);
+            }
+            if second {
+                self.send_reports(cx);
+            }
+            if bitrates {
+                self.send_bitrates(cx);
+            }
+        }
+        if second {
+            self.check_deadlines(cx);
+        }
+        if ping {
+            for session in self.sessions.values_mut().filter(|session| session.is_listening()) {
+                let id = session.next_ping_id;
+                session.next_ping_id = id.wrapping_add(1);
+                cx.frame(session.id, ServerFrame::Ping { id });
+            }
+        }
+    }
+
+    fn check_deadlines(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now;
+        let phases: Vec<_> = self.sessions.values().map(|s| (s.id, s.phase, s.last_heard)).collect();
+        for (id, phase, last_heard) in phases {
+            match phase {
+                Phase::Waiting { until } if now >= until => cx.close(id, close::COME_BACK, "no JOIN came"),
+                Phase::Ended { until } if now >= until => cx.close(id, close::NORMAL, "the session is over"),
+                Phase::Joined if now.saturating_duration_since(last_heard) >= SILENCE_MAX => {
+                    cx.close(id, close::COME_BACK, "nothing was heard for too long");
+                }
+                Phase::Lost { until } if now >= until => {
+                    self.depart(cx, id, true);
+                    self.sessions.remove(&id);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// After each input: what changed for everybody is told once.
+    pub(crate) fn settle(&mut self, cx: &mut Cx<'_>) {
+        if std::mem::take(&mut self.index_due) {
+            self.send_index(cx);
+        }
+    }
+
+    /// The full list of streams that one session may receive.
+    pub(crate) fn index_for(&self, cx: &Cx<'_>, id: SessionId) -> Index {
+        let Some(session) = self.sessions.get(&id) else { return Index::default() };
+        let cameras = self.sources.values().filter(|source| !source.attendee.content).count();
+        let shows = self.sources.values().any(|source| source.owner == id);
+        let may_see = |content: bool| session.may_see(content);
+        let others = self.sources.values().filter(|source| {
+            source.attendee.id != session.attendee.id && may_see(source.attendee.content)
+        });
+        let participants = self.sessions.values().filter(|s| s.is_in() && !s.attendee.content).count();
+        Index {
+            at_capacity: (cameras >= cx.config.limits.cameras && !shows) || !session.may_show(),
+            sources: others.flat_map(|source| source.describe(cx.now)).collect(),
+            paused_at_source_ids: Vec::new(),
+            num_participants: participants as u32,
+            supported_receive_codecs: self.common_codecs(),
+        }
+    }
+
+    fn send_index(&mut self, cx: &mut Cx<'_>) {
+        self.offered = self.offered_now(cx.now);
+        for session in self.sessions.values().filter(|session| session.is_listening()) {
+            cx.frame(session.id, ServerFrame::Index(self.index_for(cx, session.id)));
+        }
+    }
+
+    /// The streams on offer at this moment.
+    pub(crate) fn offered_now(&self, now: Instant) -> Vec<u32> {
+        self.sources.values().flat_map(|s| s.on_offer(now).map(|layer| layer.stream_id)).collect()
+    }
+}

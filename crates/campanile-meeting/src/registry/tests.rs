@@ -1,0 +1,246 @@
+use rand_core::SeedableRng as _;
+
+use super::*;
+
+const KEY: [u8; 32] = [7; 32];
+
+fn registry() -> Registry {
+    Registry::new(JoinTokenKey::new(&KEY), 0x2713, ChaCha12Rng::seed_from_u64(1))
+}
+
+fn account(digit: u8) -> AccountId {
+    format!("{digit:012}").parse().unwrap()
+}
+
+fn meeting_with(features: &str, token: &str) -> NewMeeting {
+    let body = format!(
+        r#"{{"ClientRequestToken":"{token}","MediaRegion":"us-east-1","ExternalMeetingId":"standup","MeetingFeatures":{features}}}"#
+    );
+    serde_json::from_str::<campanile_wire::api::CreateMeetingRequest>(&body).unwrap().check().unwrap()
+}
+
+fn meeting(token: &str) -> NewMeeting {
+    meeting_with("null", token)
+}
+
+fn person(name: &str) -> NewAttendee {
+    NewAttendee { external_user_id: name.into(), capabilities: None }
+}
+
+fn capable(name: &str, capabilities: Capabilities) -> NewAttendee {
+    NewAttendee { external_user_id: name.into(), capabilities: Some(capabilities) }
+}
+
+const LISTENER: Capabilities =
+    Capabilities { audio: Capability::Receive, video: Capability::Receive, content: Capability::Receive };
+
+#[test]
+fn the_same_request_token_finds_the_same_meeting_while_it_lives() {
+    let mut registry = registry();
+    let first = registry.create_meeting(account(1), 5, meeting("tok")).unwrap();
+    let again = registry
+        .create_meeting(account(1), 9, meeting_with(r#"{"Attendee":{"MaxCount":2}}"#, "tok"))
+        .unwrap();
+    assert_eq!((again.id, again.created_unix_ms), (first.id, 5));
+    assert_eq!(registry.take_writes().len(), 1, "a retry writes nothing");
+    registry.delete_meeting(account(1), first.id).unwrap();
+    assert_ne!(registry.create_meeting(account(1), 10, meeting("tok")).unwrap().id, first.id);
+}
+
+#[test]
+fn nothing_crosses_accounts() {
+    let mut registry = registry();
+    let ours = registry.create_meeting(account(1), 0, meeting("tok")).unwrap();
+    let theirs = registry.create_meeting(account(2), 0, meeting("tok")).unwrap();
+    assert_ne!(ours.id, theirs.id, "request tokens are per account");
+    let ann = registry.create_attendee(account(1), ours.id, person("ann")).unwrap();
+    let gone = RegistryError::MeetingNotFound(ours.id);
+    assert_eq!(registry.meeting(account(2), ours.id).unwrap_err(), gone);
+    assert_eq!(registry.attendee(account(2), ours.id, ann.id).unwrap_err(), gone);
+    assert_eq!(registry.attendees(account(2), ours.id, None, 100).unwrap_err(), gone);
+    assert_eq!(registry.create_attendee(account(2), ours.id, person("eve")).unwrap_err(), gone);
+    assert_eq!(registry.delete_attendee(account(2), ours.id, ann.id).unwrap_err(), gone);
+    assert_eq!(registry.delete_meeting(account(2), ours.id).unwrap_err(), gone);
+    assert_eq!(
+        registry.attendee(account(2), theirs.id, ann.id).unwrap_err(),
+        RegistryError::AttendeeNotFound(ann.id)
+    );
+    assert!(registry.meeting(account(1), ours.id).is_ok());
+}
+
+#[test]
+fn the_same_person_again_is_the_same_attendee() {
+    let mut registry = registry();
+    let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
+    let mut create = |new| registry.create_attendee(account(1), id, new).unwrap().id;
+    let ann = create(person("ann"));
+    assert_eq!(create(person("ann")), ann);
+    assert_eq!(create(capable("ann", Capabilities::ALL)), ann);
+    assert_ne!(create(person("Ann")), ann, "compared exactly");
+    let listener = create(capable("ann", LISTENER));
+    assert_ne!(listener, ann);
+    assert_eq!(create(capable("ann", LISTENER)), listener);
+}
+
+#[test]
+fn the_ceiling_counts_attendees_that_exist() {
+    let mut registry = registry();
+    let id = registry
+        .create_meeting(account(1), 0, meeting_with(r#"{"Attendee":{"MaxCount":2}}"#, "tok"))
+        .unwrap()
+        .id;
+    let ann = registry.create_attendee(account(1), id, person("ann")).unwrap();
+    registry.create_attendee(account(1), id, person("bob")).unwrap();
+    assert_eq!(
+        registry.create_attendee(account(1), id, person("cid")).unwrap_err(),
+        RegistryError::AttendeeLimit(2)
+    );
+    assert_eq!(registry.create_attendee(account(1), id, person("ann")).unwrap().id, ann.id, "not a new one");
+    registry.delete_attendee(account(1), id, ann.id).unwrap();
+    assert!(registry.create_attendee(account(1), id, person("cid")).is_ok());
+}
+
+#[test]
+fn capabilities_follow_what_the_meeting_has() {
+    use Capability::{None, Receive, SendReceive};
+    let check = |features: &str, asked: Option<[Capability; 3]>, expected: Option<[Capability; 3]>| {
+        let mut registry = registry();
+        let id = registry.create_meeting(account(1), 0, meeting_with(features, "tok")).unwrap().id;
+        let capabilities = asked.map(|[audio, video, content]| Capabilities { audio, video, content });
+        let new = NewAttendee { external_user_id: "ann".into(), capabilities };
+        let made = registry.create_attendee(account(1), id, new).ok().map(|made| made.capabilities);
+        assert_eq!(made.map(|made| [made.audio, made.video, made.content]), expected, "{features} {asked:?}");
+    };
+    let no_video = r#"{"Video":{"MaxResolution":"None"}}"#;
+    let no_content = r#"{"Content":{"MaxResolution":"None"}}"#;
+    let neither = r#"{"Video":{"MaxResolution":"None"},"Content":{"MaxResolution":"None"}}"#;
+    check("null", Option::None, Some([SendReceive; 3]));
+    check(no_video, Option::None, Some([SendReceive, Receive, SendReceive]));
+    check(no_content, Option::None, Some([SendReceive, SendReceive, None]));
+    check(neither, Option::None, Some([SendReceive, None, None]));
+    check(no_video, Some([SendReceive, Receive, SendReceive]), Option::None);
+    check(no_video, Some([SendReceive, None, None]), Some([SendReceive, None, None]));
+    check(no_content, Some([SendReceive, SendReceive, Receive]), Option::None);
+    check(no_content, Some([None, SendReceive, None]), Some([None, SendReceive, None]));
+}
+
+#[test]
+fn pages_hold_while_attendees_come_and_go() {
+    let mut registry = registry();
+    let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
+    for n in 0..7 {
+        registry.create_attendee(account(1), id, person(&format!("person {n}"))).unwrap();
+    }
+    let page = |registry: &Registry, after, max| -> (Vec<AttendeeId>, Option<AttendeeId>) {
+        let (page, next) = registry.attendees(account(1), id, after, max).unwrap();
+        (page.into_iter().map(|record| record.id).collect(), next)
+    };
+    let (all, end) = page(&registry, None, 7);
+    assert_eq!((all.len(), end), (7, None), "a full last page has no successor");
+    let (first, next) = page(&registry, None, 3);
+    assert_eq!((&first[..], next), (&all[..3], Some(all[2])));
+    registry.delete_attendee(account(1), id, all[2]).unwrap();
+    registry.delete_attendee(account(1), id, all[3]).unwrap();
+    assert_eq!(page(&registry, next, 3), (all[4..].to_vec(), None));
+}
+
+#[test]
+fn a_token_admits_its_attendee_and_no_other() {
+    let mut registry = registry();
+    let here = registry.create_meeting(account(1), 0, meeting("here")).unwrap().id;
+    let there = registry.create_meeting(account(1), 0, meeting("there")).unwrap().id;
+    let ann = registry.create_attendee(account(1), here, capable("ann", LISTENER)).unwrap();
+    let token = registry.join_token(&ann);
+    let token = token.reveal();
+    assert_eq!(token.len(), JOIN_TOKEN_CHARS);
+    assert!(
+        token.bytes().all(|c| c.is_ascii_alphanumeric()),
+        "legal in a subprotocol and a SIP URI: {token}"
+    );
+
+    let admission = registry.admit(here, token).unwrap();
+    assert_eq!(admission.attendee, AttendeeKey { id: ann.id, content: false });
+    assert_eq!((admission.external_user_id.as_str(), admission.capabilities), ("ann", LISTENER));
+    let share = registry.admit(here, &format!("{token}#content")).unwrap();
+    assert_eq!(share.attendee, AttendeeKey { id: ann.id, content: true });
+
+    let check = |token: &str| {
+        assert_eq!(registry.admit(here, token).unwrap_err(), JoinError::AttendeeUnavailable, "{token}");
+    };
+    check("");
+    check("#content");
+    check(&token[1..]);
+    check(&format!("{token}#content#content"));
+    check(&format!("{token}A"));
+    check(&STANDARD_NO_PAD.encode(format!("{}:{}", ann.id, Uuid::nil())));
+    check(&STANDARD_NO_PAD.encode("x".repeat(73)));
+    check(JoinTokenKey::new(&[8; 32]).token(ann.id, 0).reveal());
+    check(JoinTokenKey::new(&KEY).token(ann.id, 1).reveal());
+    check(JoinTokenKey::new(&KEY).token(AttendeeId(Uuid::nil()), 0).reveal());
+    for place in 0..token.len() {
+        let mut forged = token.as_bytes().to_vec();
+        forged[place] = if forged[place] == b'A' { b'B' } else { b'A' };
+        check(std::str::from_utf8(&forged).unwrap());
+    }
+    assert_eq!(
+        registry.admit(there, token).unwrap_err(),
+        JoinError::AttendeeUnavailable,
+        "another meeting's"
+    );
+    assert_eq!(registry.admit(MeetingId(Uuid::nil()), token).unwrap_err(), JoinError::MeetingEnded);
+}
+
+#[test]
+fn a_token_dies_with_its_attendee_or_meeting() {
+    let mut registry = registry();
+    let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
+    let ann = registry.create_attendee(account(1), id, person("ann")).unwrap();
+    let bob = registry.create_attendee(account(1), id, person("bob")).unwrap();
+    let (ann_token, bob_token) = (registry.join_token(&ann), registry.join_token(&bob));
+    registry.delete_attendee(account(1), id, ann.id).unwrap();
+    assert_eq!(registry.admit(id, ann_token.reveal()).unwrap_err(), JoinError::AttendeeUnavailable);
+    assert_ne!(registry.create_attendee(account(1), id, person("ann")).unwrap().id, ann.id);
+    assert!(registry.admit(id, bob_token.reveal()).is_ok());
+    registry.delete_meeting(account(1), id).unwrap();
+    assert_eq!(registry.admit(id, bob_token.reveal()).unwrap_err(), JoinError::MeetingEnded);
+}
+
+#[test]
+fn what_was_written_restores_everything() {
+    let mut before = registry();
+    let id = before.create_meeting(account(1), 3, meeting("tok")).unwrap().id;
+    let ann = before.create_attendee(account(1), id, capable("ann", LISTENER)).unwrap();
+    let (mut meetings, mut attendees) = (vec![], vec![]);
+    for write in before.take_writes() {
+        match write {
+            // Through JSON, as the store keeps them.
+            Write::Meeting(record) => {
+                meetings.push(serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap());
+            }
+            Write::Attendee(record) => {
+                attendees.push(serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap());
+            }
+            other => panic!("nothing was deleted: {other:?}"),
+        }
+    }
+    let mut after = registry();
+    after.restore(meetings, attendees);
+    assert!(after.admit(id, before.join_token(&ann).reveal()).is_ok());
+    assert_eq!(after.create_meeting(account(1), 9, meeting("tok")).unwrap().id, id);
+    assert_eq!(after.create_attendee(account(1), id, person("ann")).unwrap().id, ann.id);
+    assert!(after.take_writes().is_empty());
+}
+
+#[test]
+fn meeting_ids_end_in_the_cell() {
+    let id = registry().create_meeting(account(1), 0, meeting("tok")).unwrap().id.to_string();
+    assert!(id.ends_with("2713"), "{id}");
+    assert_eq!(&id[14..15], "4", "the rest looks like a random UUID: {id}");
+}
+
+#[test]
+fn a_strangers_token_is_harmless() {
+    fuzz::join_token(b"");
+    fuzz::join_token(&[0xff; 98]);
+    fuzz::join_token(STANDARD_NO_PAD.encode(format!("{}:{}", Uuid::nil(), Uuid::max())).as_bytes());
+}

@@ -1,0 +1,384 @@
+//! The data plane: all live meetings of one worker, behind one sans-IO door.
+//!
+//! **Handle what has arrived, drain [`MediaService::poll_output`], sleep until [`MediaService::poll_timeout`].** It
+//! finds the meeting for each input and leaves the rest to `Meeting`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use campanile_media::peer::{Certificate, Kind, demux, stun_username_local_ufrag};
+use campanile_media::rtcp;
+use campanile_wire::signaling::{ClientFrame, ServerFrame};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use crate::ids::{AttendeeId, MeetingId, SessionId};
+use crate::link::MediaLink;
+use crate::meeting::Meeting;
+use crate::registry::Admission;
+
+/// What one worker is given at birth.
+#[derive(Debug)]
+pub struct ServiceConfig {
+    /// The DTLS identity of this worker.
+    pub certificate: Certificate,
+    /// The address that answers announce as the only candidate.
+    pub media_address: SocketAddr,
+    /// Whether an offer of bare RTP is accepted: by simulators and gateways, never from the network.
+    pub allow_plain: bool,
+    /// What a meeting may hold.
+    pub limits: Limits,
+}
+
+/// Ceilings of one meeting on the media side.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Cameras published at once.
+    pub cameras: usize,
+    /// Content shares at once; not counted among the cameras.
+    pub content_shares: usize,
+}
+
+impl Default for Limits {
+    /// The documented quotas: 25 and 2.
+    fn default() -> Limits {
+        Limits { cameras: 25, content_shares: 2 }
+    }
+}
+
+/// Pairs an instant with the wall clock, once: from then on time only moves forward.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock {
+    /// The moment at which the pair was taken.
+    pub instant: Instant,
+    /// Time since the Unix epoch at that moment.
+    pub unix: Duration,
+}
+
+/// Addresses remembered of one peer: its interfaces, and a few rebindings of its NAT.
+const ADDRESSES_MAX: usize = 8;
+
+/// Between the NTP epoch (1900) and Unix's (1970) (RFC 5905).
+const NTP_TO_UNIX: Duration = Duration::from_secs(2_208_988_800);
+
+impl WallClock {
+    /// Time since the Unix epoch at `now`.
+    pub fn unix(&self, now: Instant) -> Duration {
+        self.unix + now.saturating_duration_since(self.instant)
+    }
+
+    /// The NTP timestamp of `now`.
+    pub(crate) fn ntp(&self, now: Instant) -> u64 {
+        rtcp::ntp(self.unix(now) + NTP_TO_UNIX)
+    }
+}
+
+/// What the API tells the worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// The meeting is over: everybody is told, nobody gets in again.
+    EndMeeting(MeetingId),
+    /// The attendee's record is gone.
+    RemoveAttendee(MeetingId, AttendeeId),
+}
+
+/// What the worker has to do.
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// Send these datagrams: `bytes` cut into pieces of `segment_size`, the last of which may be shorter.
+    Datagrams {
+        /// Where to.
+        to: SocketAddr,
+        /// Bytes of each datagram.
+        segment_size: usize,
+        /// All of them, one behind another.
+        bytes: &'a [u8],
+    },
+    /// Send this frame on a session's socket.
+    Frame {
+        /// Whose socket.
+        session: SessionId,
+        /// What.
+        frame: ServerFrame,
+    },
+    /// Close a session's socket, after the frames before it.
+    Close {
+        /// Whose socket.
+        session: SessionId,
+        /// A code that the client understands (signaling specification, section 2.2).
+        code: u16,
+        /// For people who read logs.
+        reason: &'static str,
+    },
+}
+
+/// Datagrams that led nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ServiceCounters {
+    /// From an address that no peer has, and not a connectivity check for any.
+    pub unknown_sender: u64,
+    /// Neither STUN, DTLS nor RTP.
+    pub unknown_kind: u64,
+}
+
+/// All live meetings of one worker.
+pub struct MediaService {
+    config: ServiceConfig,
+    clock: WallClock,
+    rng: ChaCha20Rng,
+    meetings: BTreeMap<MeetingId, Meeting>,
+    sessions: BTreeMap<SessionId, MeetingId>,
+    directory: Directory,
+    due: BTreeSet<(Instant, MeetingId)>,
+    outputs: Outputs,
+    counters: ServiceCounters,
+    /// The meeting being worked on, in case that ends in a panic.
+    at_work: Option<MeetingId>,
+}
+
+/// Which peer a datagram is for.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    by_ufrag: HashMap<String, (MeetingId, SessionId)>,
+    by_address: HashMap<SocketAddr, (MeetingId, SessionId)>,
+}
+
+/// What has been decided and not yet carried out.
+#[derive(Debug, Default)]
+pub(crate) struct Outputs {
+    signaling: VecDeque<Output<'static>>,
+    /// Sessions whose peers may have datagrams waiting.
+    touched: VecDeque<(MeetingId, SessionId)>,
+}
+
+/// What a meeting needs of its surroundings while it handles one input.
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Instant,
+    pub(crate) config: &'a ServiceConfig,
+    pub(crate) clock: WallClock,
+    pub(crate) rng: &'a mut ChaCha20Rng,
+    pub(crate) directory: &'a mut Directory,
+    outputs: &'a mut Outputs,
+}
+
+impl Cx<'_> {
+    pub(crate) fn frame(&mut self, session: SessionId, frame: ServerFrame) {
+        self.outputs.signaling.push_back(Output::Frame { session, frame });
+    }
+
+    pub(crate) fn close(&mut self, session: SessionId, code: u16, reason: &'static str) {
+        self.outputs.signaling.push_back(Output::Close { session, code, reason });
+    }
+
+    /// Notes that this session's peer may have datagrams to send.
+    pub(crate) fn touch(&mut self, meeting: MeetingId, session: SessionId) {
+        if self.outputs.touched.back() != Some(&(meeting, session)) {
+            self.outputs.touched.push_back((meeting, session));
+        }
+    }
+}
+
+impl Directory {
+    pub(crate) fn add(&mut self, local_ufrag: &str, meeting: MeetingId, session: SessionId) {
+        self.by_ufrag.insert(local_ufrag.to_owned(), (meeting, session));
+    }
+
+    /// Learns an address that a link's peer has proved to be at. DTLS and media come from there next, perhaps before
+    /// the client has settled on one of several.
+    pub(crate) fn learn_address(
+        &mut self,
+        link: &mut MediaLink,
+        address: SocketAddr,
+        meeting: MeetingId,
+        session: SessionId,
+    ) {
+        let owner = (meeting, session);
+        if !link.peer.is_validated(address) || self.by_address.get(&address) == Some(&owner) {
+            return;
+        }
+        if link.known_addresses.len() == ADDRESSES_MAX {
+            let oldest = link.known_addresses.remove(0);
+            self.forget_address(oldest, session);
+        }
+        link.known_addresses.push(address);
+        self.by_address.insert(address, owner);
+    }
+
+    pub(crate) fn remove(&mut self, link: &MediaLink, session: SessionId) {
+        if let Some(ice) = &link.local_ice {
+            self.by_ufrag.remove(&ice.ufrag);
+        }
+        for address in &link.known_addresses {
+            self.forget_address(*address, session);
+        }
+    }
+
+    /// An address may have passed to another session meanwhile (the same browser, reconnecting).
+    fn forget_address(&mut self, address: SocketAddr, session: SessionId) {
+        if self.by_address.get(&address).is_some_and(|(_, owner)| *owner == session) {
+            self.by_address.remove(&address);
+        }
+    }
+}
+
+impl MediaService {
+    /// No meetings yet. `seed` makes everything that is chosen at random; a worker takes it from the system.
+    pub fn new(config: ServiceConfig, clock: WallClock, seed: [u8; 32]) -> MediaService {
+        MediaService {
+            config,
+            clock,
+            rng: ChaCha20Rng::from_seed(seed),
+            meetings: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            directory: Directory::default(),
+            due: BTreeSet::new(),
+            outputs: Outputs::default(),
+            counters: ServiceCounters::default(),
+            at_work: None,
+        }
+    }
+
+    /// A client's socket has opened, and the registry has admitted it.
+    pub fn connect(&mut self, now: Instant, session: SessionId, admission: Admission) {
+        let meeting = admission.meeting;
+        self.sessions.insert(session, meeting);
+        self.meetings.entry(meeting).or_insert_with(|| Meeting::new(meeting, now));
+        self.with_meeting(now, meeting, |meeting, cx| meeting.connect(cx, session, admission));
+    }
+
+    /// A client's socket is gone, whoever closed it.
+    pub fn disconnected(&mut self, now: Instant, session: SessionId) {
+        if let Some(meeting) = self.sessions.remove(&session) {
+            self.with_meeting(now, meeting, |meeting, cx| meeting.disconnected(cx, session));
+        }
+    }
+
+    /// A frame has come in.
+    pub fn handle_frame(&mut self, now: Instant, session: SessionId, frame: ClientFrame) {
+        if let Some(&meeting) = self.sessions.get(&session) {
+            self.with_meeting(now, meeting, |meeting, cx| meeting.handle_frame(cx, session, frame));
+        }
+    }
+
+    /// The API has decided something.
+    pub fn handle_command(&mut self, now: Instant, command: Command) {
+        let (Command::EndMeeting(meeting) | Command::RemoveAttendee(meeting, _)) = command;
+        self.with_meeting(now, meeting, |meeting, cx| match command {
+            Command::EndMeeting(_) => meeting.end(cx),
+            Command::RemoveAttendee(_, attendee) => meeting.remove_attendee(cx, attendee),
+        });
+    }
+
+    /// A datagram has come in; it is decrypted in place.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &mut [u8]) {
+        let known = self.directory.by_address.get(&from);
+        let found = match bytes.first().map_or(Kind::Unknown, |first| demux(*first)) {
+            // A check may come from a new address of a known peer, or be the first of a new one: its name decides.
+            Kind::Stun => {
+                let named = stun_username_local_ufrag(bytes).and_then(|ufrag| self.directory.by_ufrag.get(ufrag));
+                named.or(known)
+            }
+            Kind::Dtls | Kind::Rtp => known,
+            Kind::Unknown => {
+                self.counters.unknown_kind += 1;
+                return;
+            }
+        };
+        let Some(&(meeting, session)) = found else {
+            self.counters.unknown_sender += 1;
+            return;
+        };
+        self.with_meeting(now, meeting, |meeting, cx| meeting.handle_datagram(cx, session, from, bytes));
+    }
+
+    /// Some time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(due, meeting)) = self.due.first() {
+            if due > now {
+                break;
+            }
+            self.due.pop_first();
+            self.with_meeting(now, meeting, |meeting, cx| meeting.tick(cx));
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is wanted next; `None` while nobody is connected.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// The next thing to do, until `None`. Frames come before datagrams.
+    pub fn poll_output(&mut self) -> Option<Output<'_>> {
+        if let Some(output) = self.outputs.signaling.pop_front() {
+            return Some(output);
+        }
+        while let Some((meeting, session)) = self.outputs.touched.front().copied() {
+            let waiting = self.meetings.get_mut(&meeting).and_then(|meeting| meeting.peer(session));
+            if waiting.is_some_and(|peer| !peer.outbox().is_empty()) {
+                break;
+            }
+            self.outputs.touched.pop_front();
+        }
+        let (meeting, session) = self.outputs.touched.front().copied()?;
+        let run = self.meetings.get_mut(&meeting)?.peer(session)?.outbox().next_run()?;
+        Some(Output::Datagrams { to: run.to, segment_size: run.segment_size, bytes: run.bytes })
+    }
+
+    /// After a panic: drops the meeting that was being worked on, so that its broken state harms no other. Its
+    /// clients are sent away with a code on which they come back.
+    pub fn abandon_meeting_at_work(&mut self) -> Option<MeetingId> {
+        let id = self.at_work.take()?;
+        self.outputs.touched.retain(|(meeting, _)| *meeting != id);
+        self.due.retain(|(_, meeting)| *meeting != id);
+        if let Some(meeting) = self.meetings.remove(&id) {
+            for session in meeting.connected_sessions() {
+                self.sessions.remove(&session);
+                let reason = "the meeting met an internal error";
+                self.outputs.signaling.push_back(Output::Close { session, code: 4500, reason });
+            }
+        }
+        self.directory.by_ufrag.retain(|_, (meeting, _)| *meeting != id);
+        self.directory.by_address.retain(|_, (meeting, _)| *meeting != id);
+        Some(id)
+    }
+
+    /// Datagrams that led nowhere, so far.
+    pub fn counters(&self) -> ServiceCounters {
+        self.counters
+    }
+
+    /// Live meetings and connected sessions.
+    pub fn population(&self) -> (usize, usize) {
+        (self.meetings.len(), self.sessions.len())
+    }
+
+    fn with_meeting(&mut self, now: Instant, id: MeetingId, work: impl FnOnce(&mut Meeting, &mut Cx<'_>)) {
+        let Some(meeting) = self.meetings.get_mut(&id) else { return };
+        self.at_work = Some(id);
+        let mut cx = Cx {
+            now,
+            config: &self.config,
+            clock: self.clock,
+            rng: &mut self.rng,
+            directory: &mut self.directory,
+            outputs: &mut self.outputs,
+        };
+        let before = meeting.next_tick();
+        work(meeting, &mut cx);
+        meeting.settle(&mut cx);
+        let after = meeting.next_tick();
+        if let (Some(before), true) = (before, before != after) {
+            self.due.remove(&(before, id));
+        }
+        match after {
+            Some(after) => {
+                self.due.insert((after, id));
+            }
+            None => {
+                self.meetings.remove(&id);
+            }
+        }
+        self.at_work = None;
+    }
+}

@@ -1,0 +1,131 @@
+//! One attendee's signaling, from connection to leave.
+
+use std::time::{Duration, Instant};
+
+use campanile_wire::api::Capabilities;
+use campanile_wire::signaling::Adaption;
+
+use crate::bucket::TokenBucket;
+use crate::ids::{AttendeeKey, SessionId};
+use crate::link::MediaLink;
+
+/// A socket may idle this long before it joins: a client that connects early sends neither pings nor JOIN.
+const JOIN_DEADLINE: Duration = Duration::from_secs(120);
+/// A joined client speaks at least every ten seconds (its pings). Silence for this long is a half-open socket.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(45);
+/// How long an attendee whose socket is gone keeps its place, so that a reconnect goes unnoticed by others.
+pub(crate) const LOST_GRACE: Duration = Duration::from_secs(10);
+/// How long a client that was told the end may take to say LEAVE and close; its own patience is 15 s.
+const ENDED_DEADLINE: Duration = Duration::from_secs(20);
+/// Frames of all kinds: the documented hard limit of data messages, and far above what else a client sends.
+const FRAMES_PER_SECOND: f64 = 200.0;
+const FRAMES_BURST: f64 = 2000.0;
+/// SUBSCRIBE costs the most (an answer of up to 77 KB); a client has at most one outstanding.
+const SUBSCRIBES_PER_SECOND: f64 = 10.0;
+const SUBSCRIBES_BURST: f64 = 60.0;
+
+/// One signaling connection and what hangs on it.
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) attendee: AttendeeKey,
+    pub(crate) external_user_id: String,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) phase: Phase,
+    /// Its place in the roster and its leg in the mixer; rises with every join.
+    pub(crate) audio_stream_id: u32,
+    /// Chosen once by the client's page: tells its reconnection from another device.
+    pub(crate) audio_session_id: Option<u64>,
+    /// Others have been told that it is here.
+    pub(crate) present: bool,
+    /// The roster entry of the session that this one replaces, until others have been told.
+    pub(crate) replaces: Option<u32>,
+    pub(crate) muted: bool,
+    pub(crate) adaption: Adaption,
+    /// The client asked not to be asked for keyframes of its content every ten seconds.
+    pub(crate) disable_periodic_keyframes: bool,
+    pub(crate) link: Option<MediaLink>,
+    pub(crate) last_heard: Instant,
+    pub(crate) next_ping_id: u32,
+    pub(crate) frames: TokenBucket,
+    pub(crate) subscribes: TokenBucket,
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// Connected, not yet joined.
+    Waiting { until: Instant },
+    /// In the meeting.
+    Joined,
+    /// Joined, but its socket is gone: kept for a moment.
+    Lost { until: Instant },
+    /// Told that it is over. Only LEAVE and pings are still answered.
+    Ended { until: Instant },
+}
+
+impl Session {
+    pub(crate) fn new(
+        now: Instant,
+        id: SessionId,
+        attendee: AttendeeKey,
+        external_user_id: String,
+        capabilities: Capabilities,
+    ) -> Session {
+        Session {
+            id,
+            attendee,
+            external_user_id,
+            capabilities,
+            phase: Phase::Waiting { until: now + JOIN_DEADLINE },
+            audio_stream_id: 0,
+            audio_session_id: None,
+            present: false,
+            replaces: None,
+            muted: false,
+            adaption: Adaption::Default,
+            disable_periodic_keyframes: false,
+            link: None,
+            last_heard: now,
+            next_ping_id: 1,
+            frames: TokenBucket::new(now, FRAMES_PER_SECOND, FRAMES_BURST),
+            subscribes: TokenBucket::new(now, SUBSCRIBES_PER_SECOND, SUBSCRIBES_BURST),
+        }
+    }
+
+    /// In the meeting, with or without a socket at the moment.
+    pub(crate) fn is_in(&self) -> bool {
+        matches!(self.phase, Phase::Joined | Phase::Lost { .. })
+    }
+
+    /// In the meeting, and its socket lives: gets frames.
+    pub(crate) fn is_listening(&self) -> bool {
+        self.phase == Phase::Joined
+    }
+
+    /// Marks the end: from here on the session only waits for its client to close.
+    pub(crate) fn end(&mut self, now: Instant) {
+        self.phase = Phase::Ended { until: now + ENDED_DEADLINE };
+        self.link = None;
+        self.present = false;
+    }
+
+    /// Whether it may be heard. A content share's sound goes with its picture.
+    pub(crate) fn may_speak(&self) -> bool {
+        if self.attendee.content { self.may_show() } else { self.capabilities.audio.sends() }
+    }
+
+    /// Whether it may publish: a camera, or, for a content share, the content.
+    pub(crate) fn may_show(&self) -> bool {
+        if self.attendee.content { self.capabilities.content.sends() } else { self.capabilities.video.sends() }
+    }
+
+    /// Whether it may receive somebody's camera or content.
+    pub(crate) fn may_see(&self, content: bool) -> bool {
+        if content { self.capabilities.content.receives() } else { self.capabilities.video.receives() }
+    }
+
+    /// True when the server picks this subscriber's layers.
+    pub(crate) fn server_picks_layers(&self) -> bool {
+        self.adaption == Adaption::BandwidthProbingAndVideoQuality
+    }
+}

@@ -1,0 +1,169 @@
+//! What is published: a camera or a content share, its streams, and who is subscribed to it.
+
+use std::time::{Duration, Instant};
+
+use campanile_media::forward::{Forwarder, LayerState, Uplink, VideoCodec, Wish, choose_layer};
+use campanile_media::peer::sdp::{Codec, NegotiatedCodec};
+use campanile_media::units::Bitrate;
+use campanile_wire::signaling::{MediaType, StreamDescriptor};
+
+use crate::ids::{AttendeeKey, SessionId};
+
+/// How long an announced layer may stay silent before it leaves the index: its encoder may still be starting.
+const ANNOUNCED_GRACE: Duration = Duration::from_secs(4);
+
+/// One source: a *group* of streams of the same picture.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// Unique in the meeting and rising: clients keep an attendee's highest.
+    pub(crate) group_id: u32,
+    /// Whose session sends it.
+    pub(crate) owner: SessionId,
+    /// Who shows it.
+    pub(crate) attendee: AttendeeKey,
+    /// The caller's own name for that attendee.
+    pub(crate) external_user_id: String,
+    /// Its streams in the order in which the client described them: low, mid, hi, or only one.
+    pub(crate) layers: Vec<Layer>,
+    /// The codecs that its publisher may send, as negotiated.
+    pub(crate) codecs: Vec<NegotiatedCodec>,
+    /// Everyone who watches it.
+    pub(crate) subscribers: Vec<Subscriber>,
+}
+
+/// One stream of a source: a simulcast layer, or the only one.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    /// Unique in the meeting, never used again.
+    pub(crate) stream_id: u32,
+    /// The RTP stream id that names it, in simulcast.
+    pub(crate) rid: Option<String>,
+    /// What the publisher announced as its most; zero is a layer switched off.
+    pub(crate) max_bitrate: Bitrate,
+    /// Pictures per second, as announced.
+    pub(crate) framerate: u32,
+    /// The SSRC it comes under, once known.
+    pub(crate) ssrc: Option<u32>,
+    /// Its packets.
+    pub(crate) uplink: Uplink,
+    announced_at: Instant,
+}
+
+/// One subscription to a source.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    /// Whose session receives it.
+    pub(crate) session: SessionId,
+    /// In which media section.
+    pub(crate) mid: String,
+    /// Which stream.
+    pub(crate) wish: Wish,
+    /// Paused by the client.
+    pub(crate) paused: bool,
+    /// The outgoing stream.
+    pub(crate) forwarder: Forwarder,
+}
+
+impl Layer {
+    /// A layer just announced.
+    pub(crate) fn new(stream_id: u32, rid: Option<String>, descriptor: &StreamDescriptor, now: Instant) -> Layer {
+        let mut layer = Layer {
+            stream_id,
+            rid,
+            max_bitrate: Bitrate::default(),
+            framerate: 0,
+            ssrc: None,
+            uplink: Uplink::default(),
+            announced_at: now,
+        };
+        layer.announce(descriptor, now);
+        layer
+    }
+
+    /// Takes what the client now says of it.
+    pub(crate) fn announce(&mut self, descriptor: &StreamDescriptor, now: Instant) {
+        let max_bitrate = Bitrate::kbps(u64::from(descriptor.max_bitrate_kbps));
+        if self.max_bitrate != max_bitrate {
+            self.announced_at = now;
+        }
+        self.max_bitrate = max_bitrate;
+        self.framerate = descriptor.framerate;
+    }
+
+    fn is_on_offer(&self, now: Instant) -> bool {
+        let starting = now.saturating_duration_since(self.announced_at) < ANNOUNCED_GRACE;
+        self.max_bitrate > Bitrate::default() && (starting || self.uplink.is_flowing(now))
+    }
+}
+
+impl Source {
+    /// The streams that belong into the index: those that flow or have just been announced. A source with a single
+    /// layer stays on offer though its camera may be silent, as the client does not take it away either.
+    pub(crate) fn on_offer(&self, now: Instant) -> impl Iterator<Item = &Layer> {
+        let only_one = self.layers.len() == 1;
+        self.layers.iter().filter(move |layer| only_one || layer.is_on_offer(now))
+    }
+
+    /// The index's description of the streams on offer.
+    pub(crate) fn describe(&self, now: Instant) -> impl Iterator<Item = StreamDescriptor> {
+        self.on_offer(now).map(move |layer| {
+            let measured = layer.uplink.rate(now);
+            let average = if measured > Bitrate::default() { measured.min(layer.max_bitrate) } else { layer.max_bitrate };
+            StreamDescriptor {
+                stream_id: layer.stream_id,
+                group_id: self.group_id,
+                framerate: layer.framerate,
+                max_bitrate_kbps: layer.max_bitrate.as_kbps() as u32,
+                avg_bitrate_bps: average.as_bps() as u32,
+                attendee_id: self.attendee.to_string(),
+                external_user_id: self.external_user_id.clone(),
+                media_type: MediaType::Video,
+                track_label: String::new(),
+                width: 0,
+                height: 0,
+            }
+        })
+    }
+
+    /// The layer with this stream id.
+    pub(crate) fn layer(&self, stream_id: u32) -> Option<&Layer> {
+        self.layers.iter().find(|layer| layer.stream_id == stream_id)
+    }
+
+    /// The layer with this stream id, to change.
+    pub(crate) fn layer_mut(&mut self, stream_id: u32) -> Option<&mut Layer> {
+        self.layers.iter_mut().find(|layer| layer.stream_id == stream_id)
+    }
+
+    /// Sets every subscription to the stream that suits it now, and asks for the keyframes that this takes.
+    pub(crate) fn retarget(&mut self, now: Instant) {
+        let layers = &self.layers;
+        // The only layer is what there is: a still screen may send nothing for seconds and is not gone.
+        let only_one = layers.len() == 1;
+        let states = layers.iter().map(|layer| LayerState {
+            stream_id: layer.stream_id,
+            max_bitrate: layer.max_bitrate,
+            flowing: only_one || layer.uplink.is_flowing(now),
+        });
+        let mut wanted = Vec::new();
+        for subscriber in &mut self.subscribers {
+            let target = if subscriber.paused { None } else { choose_layer(states.clone(), subscriber.wish) };
+            subscriber.forwarder.set_target(target);
+            wanted.extend(subscriber.forwarder.awaits_keyframe_of());
+        }
+        for stream_id in wanted {
+            if let Some(layer) = self.layer_mut(stream_id) {
+                layer.uplink.keyframes.request();
+            }
+        }
+    }
+}
+
+/// The codec that the forwarder can read, of those that can be negotiated.
+pub(crate) fn forwardable(codec: &Codec) -> Option<VideoCodec> {
+    match codec {
+        Codec::Vp8 => Some(VideoCodec::Vp8),
+        Codec::H264 { .. } => Some(VideoCodec::H264),
+        _ => None,
+    }
+}

@@ -1,0 +1,306 @@
+//! Packets through a meeting: what comes in is mixed or forwarded, and repaired, reported and requested both ways.
+
+use std::net::SocketAddr;
+
+use campanile_media::forward::{NewPacket, Uplink, inspect};
+use campanile_media::mix::{AudioPacket, LegId, SILENCE};
+use campanile_media::peer::Received;
+use campanile_media::rtcp::{self, RtcpItem, SenderInfo};
+use campanile_media::rtp::RtpHeader;
+use campanile_media::units::SeqNo;
+use campanile_wire::signaling::{ServerFrame, StreamBitrate};
+
+use crate::ids::SessionId;
+use crate::link::{Route, abs_send_time};
+use crate::meeting::Meeting;
+use crate::service::Cx;
+use crate::session::Session;
+use crate::source::{Source, forwardable};
+
+/// Items read of one RTCP datagram: reports on all streams and feedback on a few. A FIR may name hundreds.
+const RTCP_ITEMS_MAX: usize = 64;
+/// Packets repaired for one feedback message: a receiver that lacks more wants a keyframe.
+const REPAIRS_PER_NACK_MAX: usize = 64;
+/// Content shares are asked for a keyframe this often, in reports (seconds), as their codecs repair themselves badly.
+const CONTENT_KEYFRAME_SECONDS: u64 = 10;
+
+impl Meeting {
+    /// Decrypts one datagram and does what it says.
+    pub(crate) fn receive_datagram(&mut self, cx: &mut Cx<'_>, id: SessionId, from: SocketAddr, bytes: &mut [u8]) {
+        let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link.as_mut()) else { return };
+        match link.peer.handle_datagram(cx.now, from, bytes) {
+            Received::Nothing => {}
+            Received::Rtp(header, packet) => self.receive_rtp(cx, id, &header, packet),
+            Received::Rtcp(compound) => self.receive_rtcp(cx, id, compound),
+        }
+    }
+
+    fn receive_rtp(&mut self, cx: &mut Cx<'_>, id: SessionId, header: &RtpHeader, packet: &[u8]) {
+        let source = self.sources.values_mut().find(|source| source.owner == id);
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(link) = &mut session.link else { return };
+        let layers = source.as_ref().map_or(0, |source| source.layers.len());
+        let Some(route) = link.receive(cx.now, header, packet, layers) else { return };
+        let payload = &packet[header.payload.clone()];
+        match (route, source) {
+            (Route::Audio, _) => {
+                let level_id = link.audio.as_ref().and_then(|audio| audio.level_extension);
+                let level = level_id.and_then(|id| header.extension(packet, id)).and_then(|value| value.first());
+                let packet = AudioPacket {
+                    sequence: header.sequence,
+                    timestamp: header.timestamp,
+                    // RFC 6464 section 3: the high bit is the sender's own opinion on voice.
+                    level_db: level.map(|level| level & 0x7f),
+                    payload,
+                };
+                self.mixer.push(cx.now, LegId(session.audio_stream_id), packet);
+            }
+            (Route::Layer(layer), Some(source)) => {
+                let orientation_id = link.camera.as_ref().and_then(|camera| camera.extensions.video_orientation);
+                let orientation = orientation_id.and_then(|id| header.extension(packet, id)).and_then(|v| v.first());
+                let Some(codec) = link.camera_codec(header.payload_type) else { return };
+                let incoming = Incoming {
+                    layer,
+                    codec,
+                    ssrc: Some(header.ssrc),
+                    sequence: header.sequence,
+                    orientation: orientation.copied(),
+                };
+                let group_id = source.group_id;
+                self.receive_video(cx, group_id, incoming, header, payload);
+            }
+            (Route::Repair(layer), Some(source)) => {
+                // RFC 4588 section 4: the original number stands before the payload. Less is mere padding.
+                let [high, low, original @ ..] = payload else { return };
+                let Some(codec) = link.camera_codec(header.payload_type) else { return };
+                let sequence = u16::from_be_bytes([*high, *low]);
+                let incoming = Incoming { layer, codec, ssrc: None, sequence, orientation: None };
+                let group_id = source.group_id;
+                self.receive_video(cx, group_id, incoming, header, original);
+            }
+            (Route::Layer(_) | Route::Repair(_), None) => {} // refused or unpublished: its client has not stopped yet
+        }
+    }
+
+    fn receive_video(
+        &mut self,
+        cx: &mut Cx<'_>,
+        group_id: u32,
+        incoming: Incoming,
+        header: &RtpHeader,
+        payload: &[u8],
+    ) {
+        let (now, meeting) = (cx.now, self.id);
+        let Some(source) = self.sources.get_mut(&group_id) else { return };
+        let Some(layer) = source.layers.get_mut(incoming.layer) else { return };
+        let stream_id = layer.stream_id;
+        if let (Some(ssrc), true) = (incoming.ssrc, layer.ssrc != incoming.ssrc) {
+            // A first or a new SSRC: numbers begin anew, so subscribers wait for its keyframe.
+            if layer.ssrc.replace(ssrc).is_some() {
+                layer.uplink = Uplink::default();
+                for subscriber in &mut source.subscribers {
+                    subscriber.forwarder.restart(stream_id);
+                }
+            }
+        }
+        let was_flowing = source.layers[incoming.layer].uplink.is_flowing(now);
+        if !was_flowing && incoming.ssrc.is_some() {
+            source.layers[incoming.layer].uplink.touch(now);
+            source.retarget(now);
+            self.index_due |= source.layers.len() > 1;
+        }
+        let Source { layers, codecs, subscribers, .. } = source;
+        let Some(codec) = codecs.get(incoming.codec) else { return };
+        let Some(video_codec) = forwardable(&codec.codec) else { return };
+        let packet = NewPacket {
+            seq: SeqNo::first(0),
+            timestamp: header.timestamp,
+            marker: header.marker,
+            payload,
+            info: inspect(video_codec, payload),
+            codec: incoming.codec,
+            orientation: incoming.orientation,
+        };
+        let uplink = &mut layers[incoming.layer].uplink;
+        let Some(stored) = uplink.receive(now, incoming.sequence, packet) else { return };
+        let send_time = abs_send_time(now.saturating_duration_since(cx.clock.instant));
+        for subscriber in subscribers {
+            let Some(numbers) = subscriber.forwarder.offer(now, stream_id, stored) else { continue };
+            let link = self.sessions.get_mut(&subscriber.session).and_then(|session| session.link.as_mut());
+            if let Some(link) = link {
+                link.send_video(&subscriber.mid, &codec.codec, numbers, stored, send_time, None);
+                cx.touch(meeting, subscriber.session);
+            }
+        }
+    }
+
+    fn receive_rtcp(&mut self, cx: &mut Cx<'_>, id: SessionId, compound: &[u8]) {
+        for item in rtcp::parse(compound).flatten().take(RTCP_ITEMS_MAX) {
+            match item {
+                RtcpItem::SenderReport { ssrc, info, .. } => {
+                    if let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link.as_mut()) {
+                        link.sender_report(cx.now, ssrc, &info);
+                    }
+                }
+                RtcpItem::Pli { ssrc } | RtcpItem::Fir { ssrc, .. } => self.request_keyframe(id, ssrc),
+                RtcpItem::Nack { ssrc, lost } => self.repair(cx, id, ssrc, lost),
+                _ => {}
+            }
+        }
+    }
+
+    /// The source of one of this session's subscriptions, by the SSRC it is sent under.
+    fn subscribed_source(&mut self, id: SessionId, ssrc: u32) -> Option<&mut Source> {
+        self.sources.values_mut().find(|source| {
+            source.subscribers.iter().any(|s| s.session == id && s.forwarder.ssrc == ssrc)
+        })
+    }
+
+    fn request_keyframe(&mut self, id: SessionId, ssrc: u32) {
+        let Some(source) = self.subscribed_source(id, ssrc) else { return };
+        let subscriber = source.subscribers.iter().find(|s| s.session == id && s.forwarder.ssrc == ssrc);
+        let stream = subscriber.and_then(|s| s.forwarder.awaits_keyframe_of().or(s.forwarder.current()));
+        if let Some(layer) = stream.and_then(|stream_id| source.layer_mut(stream_id)) {
+            layer.uplink.keyframes.request();
+        }
+    }
+
+    /// Answers a NACK from the history that all subscribers share.
+    fn repair(&mut self, cx: &mut Cx<'_>, id: SessionId, ssrc: u32, numbers: impl Iterator<Item = u16>) {
+        let send_time = abs_send_time(cx.now.saturating_duration_since(cx.clock.instant));
+        let meeting = self.id;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(link) = &mut session.link else { return };
+        let source = self.sources.values_mut().find(|source| {
+            source.subscribers.iter().any(|s| s.session == id && s.forwarder.ssrc == ssrc)
+        });
+        let Some(Source { layers, codecs, subscribers, .. }) = source else { return };
+        let Some(subscriber) = subscribers.iter_mut().find(|s| s.session == id && s.forwarder.ssrc == ssrc) else {
+            return;
+        };
+        for number in numbers.take(REPAIRS_PER_NACK_MAX) {
+            let Some((stream_id, original, rewrite)) = subscriber.forwarder.find(number) else { continue };
+            let layer = layers.iter().find(|layer| layer.stream_id == stream_id);
+            let Some(packet) = layer.and_then(|layer| layer.uplink.history().get(original)) else { continue };
+            let Some(codec) = codecs.get(packet.codec) else { continue };
+            let rtx_seq = subscriber.forwarder.next_rtx_seq();
+            let (codec, numbers) = (&codec.codec, rewrite(packet));
+            link.send_video(&subscriber.mid, codec, numbers, packet, send_time, Some(rtx_seq));
+        }
+        cx.touch(meeting, id);
+    }
+
+    /// One tick of audio for everybody who hears.
+    pub(crate) fn send_audio(&mut self, cx: &mut Cx<'_>) {
+        self.mixer.tick(cx.now);
+        for session in self.sessions.values_mut() {
+            let Some(link) = &mut session.link else { continue };
+            link.handle_timeout(cx.now);
+            if link.audio.is_some() {
+                let hears = session.capabilities.audio.receives();
+                let payload = if hears { self.mixer.payload_for(LegId(session.audio_stream_id)) } else { &SILENCE };
+                link.send_audio(payload);
+            }
+            cx.touch(self.id, session.id);
+        }
+        let waiting: Vec<_> = self.sessions.values().filter(|s| !s.present && s.link.is_some()).map(|s| s.id).collect();
+        for id in waiting {
+            self.note_connected(cx, id, None);
+        }
+    }
+
+    /// Sends what the publishers have to hear: repairs and keyframes wanted, and transport feedback.
+    pub(crate) fn repair_and_request(&mut self, cx: &mut Cx<'_>, feedback: bool) {
+        let now = cx.now;
+        let mut numbers = Vec::new();
+        for source in self.sources.values_mut() {
+            let link = self.sessions.get_mut(&source.owner).and_then(|session| session.link.as_mut());
+            let Some(link) = link else { continue };
+            for layer in &mut source.layers {
+                let Some(media_ssrc) = layer.ssrc else { continue };
+                numbers.clear();
+                layer.uplink.nacks_due(now, &mut numbers);
+                let keyframe = layer.uplink.keyframes.poll(now);
+                let sender_ssrc = link.local_ssrc;
+                if !numbers.is_empty() {
+                    link.peer.send_rtcp(|out| rtcp::nack(out, sender_ssrc, media_ssrc, numbers.iter().copied()));
+                }
+                if keyframe {
+                    link.peer.send_rtcp(|out| rtcp::pli(out, sender_ssrc, media_ssrc));
+                }
+            }
+        }
+        if feedback {
+            for link in self.sessions.values_mut().filter_map(|session| session.link.as_mut()) {
+                link.send_transport_feedback(now);
+            }
+        }
+    }
+
+    /// Sets all subscriptions to what suits them now, and notices streams that came or went.
+    pub(crate) fn retarget_all(&mut self, cx: &mut Cx<'_>) {
+        for source in self.sources.values_mut() {
+            source.retarget(cx.now);
+        }
+        self.index_due |= self.offered != self.offered_now(cx.now);
+    }
+
+    /// Once a second: sender and receiver reports, and the signal strength that follows from the losses.
+    pub(crate) fn send_reports(&mut self, cx: &mut Cx<'_>) {
+        let mut sent = Vec::new();
+        for session in self.sessions.values_mut() {
+            let Some(link) = &mut session.link else { continue };
+            sent.clear();
+            let theirs = self.sources.values().flat_map(|source| &source.subscribers);
+            for subscriber in theirs.filter(|subscriber| subscriber.session == session.id) {
+                let forwarder = &subscriber.forwarder;
+                sent.extend(forwarder.sent().map(|(rtp_timestamp, at, packets, octets)| {
+                    let ntp = cx.clock.ntp(at);
+                    (forwarder.ssrc, SenderInfo { ntp, rtp_timestamp, packets, octets })
+                }));
+            }
+            let microphone = link.send_reports(cx.now, cx.clock.ntp(cx.now), &sent);
+            if let Some(fraction_lost) = microphone {
+                self.levels.note_loss(session.audio_stream_id, fraction_lost);
+            }
+        }
+        self.seconds += 1;
+        if self.seconds % CONTENT_KEYFRAME_SECONDS == 0 {
+            for source in self.sources.values_mut().filter(|source| source.attendee.content) {
+                let spared = self.sessions.get(&source.owner).is_none_or(|s: &Session| s.disable_periodic_keyframes);
+                for layer in source.layers.iter_mut().filter(|layer| !spared && layer.ssrc.is_some()) {
+                    layer.uplink.keyframes.request();
+                }
+            }
+        }
+    }
+
+    /// Every two seconds: how much each stream takes, for the clients' own policies.
+    pub(crate) fn send_bitrates(&mut self, cx: &mut Cx<'_>) {
+        for session in self.sessions.values().filter(|s| s.is_listening() && !s.attendee.content) {
+            let others = self.sources.values().filter(|source| source.attendee.id != session.attendee.id);
+            let layers = others.flat_map(|source| source.on_offer(cx.now));
+            let bitrates: Vec<_> = layers
+                .map(|layer| StreamBitrate {
+                    stream_id: layer.stream_id,
+                    avg_bitrate_bps: layer.uplink.rate(cx.now).as_bps() as u32,
+                })
+                .filter(|bitrate| bitrate.avg_bitrate_bps > 0)
+                .collect();
+            if !bitrates.is_empty() {
+                let frame = ServerFrame::Bitrates { bitrates, server_available_outgoing_bitrate_kbps: None };
+                cx.frame(session.id, frame);
+            }
+        }
+    }
+}
+
+/// Where a video packet belongs.
+struct Incoming {
+    layer: usize,
+    codec: usize,
+    /// `None` for a repair, which comes under an SSRC of its own.
+    ssrc: Option<u32>,
+    sequence: u16,
+    orientation: Option<u8>,
+}

@@ -1,0 +1,130 @@
+//! Attendees: create, get, list, delete.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use campanile_meeting::ids::{AccountId, AttendeeId, MeetingId};
+use campanile_meeting::registry::{AttendeeRecord, Registry};
+use campanile_wire::api::{
+    Attendee, AttendeeItem, AttendeeResponse, BatchCreateAttendeeRequest, BatchCreateAttendeeResponse,
+    BatchItem, CreateAttendeeError, LIST_RESULTS_MAX, ListAttendeesResponse,
+};
+use uuid::Uuid;
+
+use super::Call;
+use super::errors::{Answer, ApiError, to_json};
+
+/// CreateAttendee.
+pub(super) async fn create(call: Call<'_>, meeting: MeetingId) -> Result<Answer, ApiError> {
+    let new = call.json::<AttendeeItem>()?.check()?;
+    let attendee = call
+        .state
+        .call(|registry| {
+            registry.create_attendee(call.account, meeting, new).map(|record| shown(registry, &record))
+        })
+        .await??;
+    Ok(Answer::Json(to_json(&AttendeeResponse { attendee })))
+}
+
+/// BatchCreateAttendee: one that cannot be made is reported beside those that were.
+pub(super) async fn batch_create(call: Call<'_>, meeting: MeetingId) -> Result<Answer, ApiError> {
+    let items = call.json::<BatchCreateAttendeeRequest>()?.check()?;
+    let (attendees, errors) = call
+        .state
+        .call(|registry| {
+            registry.meeting(call.account, meeting)?;
+            Ok::<_, ApiError>(create_each(registry, call.account, meeting, items))
+        })
+        .await??;
+    Ok(Answer::Json(to_json(&BatchCreateAttendeeResponse { attendees, errors })))
+}
+
+/// GetAttendee.
+pub(super) async fn get(
+    call: Call<'_>,
+    meeting: MeetingId,
+    attendee: AttendeeId,
+) -> Result<Answer, ApiError> {
+    let attendee = call
+        .state
+        .call(|registry| {
+            registry.attendee(call.account, meeting, attendee).map(|record| shown(registry, record))
+        })
+        .await??;
+    Ok(Answer::Json(to_json(&AttendeeResponse { attendee })))
+}
+
+/// ListAttendees. The opaque token is the id of the last attendee shown.
+pub(super) async fn list(call: Call<'_>, meeting: MeetingId) -> Result<Answer, ApiError> {
+    let max = match call.query("max-results")? {
+        None => LIST_RESULTS_MAX,
+        Some(text) => {
+            text.parse().ok().filter(|max| (1..=LIST_RESULTS_MAX).contains(max)).ok_or_else(|| {
+                ApiError::bad_request(format!("MaxResults must be between 1 and {LIST_RESULTS_MAX}"))
+            })?
+        }
+    };
+    let after = call.query("next-token")?.map(read_token).transpose()?;
+    let response = call
+        .state
+        .call(|registry| {
+            let (page, next) = registry.attendees(call.account, meeting, after, max)?;
+            Ok::<_, ApiError>(ListAttendeesResponse {
+                attendees: page.into_iter().map(|record| shown(registry, record)).collect(),
+                next_token: next.map(|last| URL_SAFE_NO_PAD.encode(last.0.as_bytes())),
+            })
+        })
+        .await??;
+    Ok(Answer::Json(to_json(&response)))
+}
+
+/// DeleteAttendee.
+pub(super) async fn delete(
+    call: Call<'_>,
+    meeting: MeetingId,
+    attendee: AttendeeId,
+) -> Result<Answer, ApiError> {
+    call.state.call(|registry| registry.delete_attendee(call.account, meeting, attendee)).await??;
+    Ok(Answer::Nothing)
+}
+
+/// A batch's attendees, each made or refused by itself. The meeting is known to be there.
+pub(super) fn create_each(
+    registry: &mut Registry,
+    account: AccountId,
+    meeting: MeetingId,
+    items: Vec<BatchItem>,
+) -> (Vec<Attendee>, Vec<CreateAttendeeError>) {
+    let (mut attendees, mut errors) = (Vec::new(), Vec::new());
+    for item in items {
+        let made = item
+            .attendee
+            .map_err(ApiError::from)
+            .and_then(|new| registry.create_attendee(account, meeting, new).map_err(ApiError::from));
+        match made {
+            Ok(record) => attendees.push(shown(registry, &record)),
+            Err(error) => errors.push(CreateAttendeeError {
+                external_user_id: item.external_user_id,
+                error_code: error.code().into(),
+                error_message: error.message,
+            }),
+        }
+    }
+    (attendees, errors)
+}
+
+fn shown(registry: &Registry, record: &AttendeeRecord) -> Attendee {
+    Attendee {
+        external_user_id: record.external_user_id.clone(),
+        attendee_id: record.id.to_string(),
+        join_token: registry.join_token(record),
+        capabilities: record.capabilities,
+    }
+}
+
+fn read_token(text: &str) -> Result<AttendeeId, ApiError> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+    bytes
+        .and_then(|bytes| Uuid::from_slice(&bytes).ok())
+        .map(AttendeeId)
+        .ok_or_else(|| ApiError::bad_request("NextToken is not one that ListAttendees gave"))
+}

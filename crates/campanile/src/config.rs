@@ -1,0 +1,162 @@
+//! The command line, and what follows from it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// UDP port of the media when none is named.
+const MEDIA_PORT: u16 = 10_000;
+
+/// A self-hosted media service, wire-compatible with Amazon Chime SDK clients.
+#[derive(Debug, Parser)]
+#[command(name = "campanile", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve API, signaling, media and page, with everything embedded and nothing else needed.
+    Dev(Config),
+}
+
+/// How `campanile dev` serves.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// Address of API, signaling and page (TCP); port 0 takes any free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Address of the media (UDP); port 0 takes any free one [default: the IP of --listen, port 10000]
+    #[arg(long, value_name = "ADDR")]
+    pub media: Option<SocketAddr>,
+    /// Media address to announce to clients, where it differs (NAT, relays).
+    #[arg(long, value_name = "ADDR")]
+    pub media_public: Option<SocketAddr>,
+    /// Where records, keys and certificates are kept.
+    #[arg(long, value_name = "DIR", default_value = ".campanile")]
+    pub data_dir: PathBuf,
+    /// Print one line of JSON when ready, for scripts.
+    #[arg(long)]
+    pub json: bool,
+    /// Name or IP by which clients reach this server, without port.
+    #[arg(long, value_name = "NAME|IP")]
+    pub public_address: Option<String>,
+    /// PEM file with the certificate chain to serve https and wss with.
+    #[arg(long, value_name = "PEM", requires = "tls_key", conflicts_with = "tls_local")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with that certificate's private key.
+    #[arg(long, value_name = "PEM", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Serve https and wss with a certificate of a local CA, made on first use; trust its ca.pem.
+    #[arg(long)]
+    pub tls_local: bool,
+    /// Serve plain HTTP outside loopback. Browsers give pages no microphone or camera there.
+    #[arg(long)]
+    pub insecure: bool,
+    /// Control region: part of ARNs, and what callers sign for.
+    #[arg(long, value_name = "REGION", default_value = "us-east-1")]
+    pub region: String,
+}
+
+impl Config {
+    /// On loopback, on any free ports, with records in `data_dir`.
+    pub fn local(data_dir: impl Into<PathBuf>) -> Config {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Config {
+            listen: any,
+            media: Some(any),
+            media_public: None,
+            data_dir: data_dir.into(),
+            json: false,
+            public_address: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_local: false,
+            insecure: false,
+            region: "us-east-1".into(),
+        }
+    }
+
+    /// True when page, API and signaling are served over TLS.
+    pub fn tls(&self) -> bool {
+        self.tls_local || self.tls_cert.is_some()
+    }
+
+    /// Where to bind the media.
+    pub fn media_listen(&self) -> SocketAddr {
+        self.media.unwrap_or(SocketAddr::new(self.listen.ip(), MEDIA_PORT))
+    }
+
+    /// What these options cannot mean together, in words for whoever gave them.
+    pub fn check(&self) -> Result<(), String> {
+        if !self.listen.ip().is_loopback() && !self.tls() && !self.insecure {
+            return Err(format!(
+                "refusing to serve plain HTTP on {}: join tokens would travel in the clear, and browsers give pages no \
+                 microphone or camera there. Use --tls-local (a local CA), --tls-cert with --tls-key, or --insecure.",
+                self.listen
+            ));
+        }
+        if let Some(address) = &self.public_address {
+            let name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+            let is_name = !address.is_empty() && address.len() <= 253 && address.chars().all(name);
+            if address.parse::<IpAddr>().is_err() && !is_name {
+                return Err(format!("--public-address {address:?} is neither a host name nor an IP address"));
+            }
+        }
+        for (option, port) in [("--media-public", self.media_public.map(|addr| addr.port()))] {
+            if port == Some(0) {
+                return Err(format!("{option} needs a port"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(arguments: &str, accepted: bool) {
+        let words = ["campanile", "dev"].into_iter().chain(arguments.split_whitespace());
+        let outcome = Cli::try_parse_from(words).map_err(|error| error.to_string()).and_then(|cli| {
+            let Command::Dev(config) = cli.command;
+            config.check()
+        });
+        assert_eq!(outcome.is_ok(), accepted, "{arguments}: {outcome:?}");
+    }
+
+    #[test]
+    fn plain_http_stays_on_loopback() {
+        check("", true);
+        check("--listen [::1]:0", true);
+        check("--listen 0.0.0.0:0", false);
+        check("--listen 192.0.2.1:8080", false);
+        check("--listen 0.0.0.0:0 --insecure", true);
+        check("--listen 0.0.0.0:0 --tls-local", true);
+        check("--listen 0.0.0.0:0 --tls-cert c.pem --tls-key k.pem", true);
+        check("--tls-cert c.pem", false);
+        check("--tls-cert c.pem --tls-key k.pem --tls-local", false);
+    }
+
+    #[test]
+    fn addresses_are_checked_at_the_door() {
+        check("--public-address meet.example.net", true);
+        check("--public-address 192.0.2.1", true);
+        check("--public-address 2001:db8::1", true);
+        check("--public-address https://meet.example.net", false);
+        check("--public-address meet.example.net:8080", false);
+        check("--media-public 192.0.2.1:10000", true);
+        check("--media-public 192.0.2.1:0", false);
+    }
+
+    #[test]
+    fn media_follows_the_listener() {
+        let mut config = Config { media: None, ..Config::local("unused") };
+        config.listen = "[::1]:8080".parse().unwrap();
+        assert_eq!(config.media_listen(), "[::1]:10000".parse().unwrap());
+    }
+}

@@ -1,0 +1,152 @@
+//! The WebSocket door: bytes to client frames, server frames to bytes.
+//!
+//! The handshake always succeeds, and what is wrong is said by a close code: an HTTP error would make the unmodified
+//! client try again for two minutes (signaling specification, section 2.2).
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use axum::routing::get;
+use campanile_meeting::ids::{MeetingId, SessionId};
+use campanile_meeting::registry::JoinError;
+use campanile_wire::signaling::{FRAME_BYTES_MAX, FrameKind, ServerFrame, decode};
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use crate::state::AppState;
+use crate::worker::{Mailbox, ToSocket};
+
+/// The subprotocol that the client wants to see accepted.
+const SUBPROTOCOL: &str = "_aws_wt_session";
+/// A message up to this size is read to its end, so that its sender can be told that it is too large. Beyond it the
+/// connection just ends.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// A client that takes longer than this to take one message does not read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a close may take to be answered.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+const BAD_FRAME: u16 = 4400;
+const ATTENDEE_UNAVAILABLE: u16 = 4403;
+const MEETING_ENDED: u16 = 4410;
+const TOO_SLOW: u16 = 4508;
+
+/// `GET /control/{meeting_id}`.
+pub fn routes(state: AppState) -> Router {
+    Router::new().route("/control/{meeting_id}", get(control)).with_state(state)
+}
+
+async fn control(
+    State(state): State<AppState>,
+    Path(meeting_id): Path<String>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let token = join_token(&headers).unwrap_or_default().to_owned();
+    upgrade
+        .protocols([SUBPROTOCOL])
+        .max_message_size(MESSAGE_BYTES_MAX)
+        .max_frame_size(MESSAGE_BYTES_MAX)
+        .on_upgrade(move |socket| serve(state, meeting_id, token, socket))
+}
+
+/// The second of the two subprotocols offered.
+fn join_token(headers: &HeaderMap) -> Option<&str> {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    offered.flat_map(|value| value.split(',')).map(str::trim).find(|token| *token != SUBPROTOCOL)
+}
+
+async fn serve(state: AppState, meeting_id: String, token: String, mut socket: WebSocket) {
+    let admitted = match meeting_id.parse::<MeetingId>() {
+        Err(_) => Err(JoinError::MeetingEnded),
+        Ok(meeting) => {
+            let registry = state.registry();
+            registry.admit(meeting, &token).map(|admission| {
+                info!(meeting_id, attendee_id = %admission.attendee, "connected");
+                state.worker.connect(admission)
+            })
+        }
+    };
+    drop(token);
+    match admitted {
+        Ok((session, mailbox)) => {
+            run(&state, session, mailbox, &mut socket).await;
+            state.worker.disconnected(session).await;
+        }
+        Err(why) => {
+            info!(meeting_id, %why, "refused");
+            let code = match why {
+                JoinError::MeetingEnded => MEETING_ENDED,
+                JoinError::AttendeeUnavailable => ATTENDEE_UNAVAILABLE,
+            };
+            close(&mut socket, code, &why.to_string()).await;
+        }
+    }
+}
+
+async fn run(state: &AppState, session: SessionId, mut mailbox: Mailbox, socket: &mut WebSocket) {
+    loop {
+        tokio::select! {
+            // What is to be sent goes first: a flood must not keep the server from answering.
+            biased;
+            outgoing = mailbox.recv() => match outgoing {
+                Some(ToSocket::Frame(bytes)) => {
+                    if !matches!(timeout(WRITE_TIMEOUT, socket.send(Message::Binary(bytes.into()))).await, Ok(Ok(()))) {
+                        debug!(session = session.0, "a socket takes nothing any more");
+                        return;
+                    }
+                }
+                Some(ToSocket::Close { code, reason }) => return close(socket, code, reason).await,
+                None => return close(socket, TOO_SLOW, "too slow").await,
+            },
+            incoming = socket.recv() => {
+                let bytes = match incoming {
+                    None => return,
+                    Some(Err(error)) => {
+                        debug!(session = session.0, %error, "connection lost");
+                        return;
+                    }
+                    Some(Ok(Message::Close(_))) => return,
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                    Some(Ok(Message::Text(_))) => return refuse(socket, "frames are binary messages").await,
+                    Some(Ok(Message::Binary(bytes))) => bytes,
+                };
+                if bytes.len() > FRAME_BYTES_MAX {
+                    let why = format!("a frame has at most {FRAME_BYTES_MAX} bytes, not {}", bytes.len());
+                    return refuse(socket, &why).await;
+                }
+                match decode(&bytes) {
+                    Ok(frame) => state.worker.frame(session, frame).await,
+                    Err(why) => return refuse(socket, &why.to_string()).await,
+                }
+            }
+        }
+    }
+}
+
+/// Says what was wrong and closes. A bare close would leave an unmodified client in a session that is none.
+async fn refuse(socket: &mut WebSocket, why: &str) {
+    let timestamp_ms = std::time::SystemTime::now()
+        .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64);
+    let frame = ServerFrame::Error { status: 400, description: why.to_owned(), on: FrameKind::AudioStatus };
+    let _ = timeout(WRITE_TIMEOUT, socket.send(Message::Binary(frame.encode(timestamp_ms).into()))).await;
+    close(socket, BAD_FRAME, why).await;
+}
+
+/// Closes, and waits a moment for the answer: a connection torn down with unread data would take the code with it.
+async fn close(socket: &mut WebSocket, code: u16, reason: &str) {
+    // RFC 6455 section 5.5: 125 bytes for all of it.
+    let reason: String = reason.chars().filter(char::is_ascii).take(100).collect();
+    let frame = CloseFrame { code, reason: reason.into() };
+    let _ = timeout(CLOSE_TIMEOUT, async {
+        socket.send(Message::Close(Some(frame))).await.ok()?;
+        while socket.recv().await?.is_ok() {}
+        Some(())
+    })
+    .await;
+}

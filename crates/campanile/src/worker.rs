@@ -1,0 +1,344 @@
+//! One worker: a thread, a UDP port, a `MediaService`, a select loop.
+//!
+//! It handles what has arrived, drains what has been decided, and sleeps until there is more. Control (connections,
+//! API commands) comes by a queue without a bound, each entry of which an admitted call has paid for; frames come by a
+//! bounded one, so that a flooding client slows down only itself. What goes out to a socket waits in that socket's own
+//! bounded mailbox: a client that does not read loses its connection, and nobody else anything.
+
+use std::collections::HashMap;
+use std::io::{self, IoSliceMut};
+use std::net::{SocketAddr, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc as control};
+use std::time::{Duration, Instant, SystemTime};
+
+use campanile_meeting::ids::SessionId;
+use campanile_meeting::registry::Admission;
+use campanile_meeting::service::{MediaService, Output, ServiceConfig, WallClock};
+use campanile_wire::signaling::ClientFrame;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use std::os::fd::AsRawFd;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+pub use campanile_meeting::service::Command;
+
+/// Frames of all clients waiting for the worker. Beyond this, sockets are not read any further.
+const FRAMES_WAITING_MAX: usize = 1024;
+/// Frames and closings waiting for one socket: several seconds of the busiest meeting. Beyond it, the client is too slow.
+const MAILBOX_MAX: usize = 512;
+/// Frames taken in one turn, so that media never waits for more of them than this.
+const FRAMES_PER_TURN: usize = 64;
+/// Batches of datagrams taken in one turn, likewise.
+const BATCHES_PER_TURN: usize = 4;
+/// Socket buffers: what arrives, or leaves, within a turn of a loaded worker.
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+
+const SOCKET: Token = Token(0);
+const WAKER: Token = Token(1);
+
+/// What a worker is given at birth.
+pub struct WorkerConfig {
+    /// Its own UDP socket, bound.
+    pub socket: UdpSocket,
+    /// What its `MediaService` is given.
+    pub service: ServiceConfig,
+    /// What all of its choices by chance follow from.
+    pub seed: [u8; 32],
+}
+
+/// The way to a worker, for any number of doors.
+#[derive(Clone)]
+pub struct WorkerHandle {
+    control: control::Sender<Control>,
+    frames: mpsc::Sender<(SessionId, FromSocket)>,
+    waker: Arc<Waker>,
+    next_session: Arc<AtomicU64>,
+}
+
+/// Where a socket's task finds what it has to do.
+pub type Mailbox = mpsc::Receiver<ToSocket>;
+
+/// What a socket has to do.
+#[derive(Debug)]
+pub enum ToSocket {
+    /// Send this binary message.
+    Frame(Vec<u8>),
+    /// Close with this code, after what came before. A mailbox that ends without it means: too slow.
+    Close {
+        /// The close code.
+        code: u16,
+        /// For people.
+        reason: &'static str,
+    },
+}
+
+enum Control {
+    Connect(SessionId, Box<Admission>, mpsc::Sender<ToSocket>),
+    Command(Command),
+    Stop,
+}
+
+enum FromSocket {
+    Frame(Box<ClientFrame>),
+    Disconnected,
+}
+
+impl WorkerHandle {
+    /// Tells the worker what the API has decided.
+    pub fn send(&self, command: Command) {
+        self.control(Control::Command(command));
+    }
+
+    /// Announces a socket whose token the registry has just admitted. To be called under the registry's lock, so that
+    /// a deletion decided later also arrives later.
+    pub fn connect(&self, admission: Admission) -> (SessionId, Mailbox) {
+        let session = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
+        let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
+        self.control(Control::Connect(session, Box::new(admission), sender));
+        (session, mailbox)
+    }
+
+    /// Passes on a frame; waits while the worker has too many.
+    pub async fn frame(&self, session: SessionId, frame: ClientFrame) {
+        self.from_socket(session, FromSocket::Frame(Box::new(frame))).await;
+    }
+
+    /// Tells that a socket is gone.
+    pub async fn disconnected(&self, session: SessionId) {
+        self.from_socket(session, FromSocket::Disconnected).await;
+    }
+
+    /// Ends the worker's thread.
+    pub fn stop(&self) {
+        self.control(Control::Stop);
+    }
+
+    fn control(&self, control: Control) {
+        // Fails only when the worker has stopped, and then nobody is left to be told.
+        let _ = self.control.send(control);
+        let _ = self.waker.wake();
+    }
+
+    async fn from_socket(&self, session: SessionId, what: FromSocket) {
+        let _ = self.frames.send((session, what)).await;
+        let _ = self.waker.wake();
+    }
+}
+
+/// Starts a worker's thread.
+pub fn start(config: WorkerConfig) -> io::Result<WorkerHandle> {
+    let WorkerConfig { socket, service, seed } = config;
+    let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+    // The system may grant less; that is no reason not to start.
+    let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
+    let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
+    let poll = Poll::new()?;
+    poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), SOCKET, Interest::READABLE)?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+    let (control_sender, control) = control::channel();
+    let (frames_sender, frames) = mpsc::channel(FRAMES_WAITING_MAX);
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let clock = WallClock { instant: Instant::now(), unix };
+    let worker = Worker {
+        link: Link { socket, state, sends_dropped: 0 },
+        service: MediaService::new(service, clock, seed),
+        clock,
+        control,
+        frames,
+        mailboxes: HashMap::new(),
+    };
+    let handle = WorkerHandle {
+        control: control_sender,
+        frames: frames_sender,
+        waker,
+        next_session: Arc::new(AtomicU64::new(1)),
+    };
+    std::thread::Builder::new().name("media-worker".to_owned()).spawn(move || worker.run(poll))?;
+    Ok(handle)
+}
+
+struct Worker {
+    link: Link,
+    service: MediaService,
+    clock: WallClock,
+    control: control::Receiver<Control>,
+    frames: mpsc::Receiver<(SessionId, FromSocket)>,
+    mailboxes: HashMap<SessionId, mpsc::Sender<ToSocket>>,
+}
+
+/// The UDP socket and what the kernel can do for it.
+struct Link {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    sends_dropped: u64,
+}
+
+impl Worker {
+    fn run(mut self, mut poll: Poll) {
+        let mut events = Events::with_capacity(8);
+        let mut buffers = ReceiveBuffers::new(self.link.state.gro_segments());
+        // The poll tells only of changes: what could not be finished in one turn goes on in the next.
+        let mut more = true;
+        loop {
+            let timeout = if more { Some(Duration::ZERO) } else { self.until_timeout() };
+            if let Err(error) = poll.poll(&mut events, timeout)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                error!(%error, "the media worker cannot wait for its socket");
+                return;
+            }
+            if !self.take_control() {
+                return;
+            }
+            let frames_left = self.take_frames();
+            let datagrams_left = self.take_datagrams(&mut buffers);
+            more = frames_left || datagrams_left;
+            let now = Instant::now();
+            self.guarded(|service| service.handle_timeout(now));
+            self.drain();
+        }
+    }
+
+    fn until_timeout(&self) -> Option<Duration> {
+        self.service.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    fn take_control(&mut self) -> bool {
+        while let Ok(control) = self.control.try_recv() {
+            let now = Instant::now();
+            match control {
+                Control::Connect(session, admission, mailbox) => {
+                    self.mailboxes.insert(session, mailbox);
+                    self.guarded(|service| service.connect(now, session, *admission));
+                }
+                Control::Command(command) => self.guarded(|service| service.handle_command(now, command)),
+                Control::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn take_frames(&mut self) -> bool {
+        for _ in 0..FRAMES_PER_TURN {
+            let Ok((session, what)) = self.frames.try_recv() else { return false };
+            // A connection announces itself before its frames, but by another queue: it may have come just now.
+            if !self.mailboxes.contains_key(&session) && !self.take_control() {
+                return false;
+            }
+            let now = Instant::now();
+            match what {
+                FromSocket::Frame(frame) => self.guarded(|service| service.handle_frame(now, session, *frame)),
+                FromSocket::Disconnected => {
+                    self.mailboxes.remove(&session);
+                    self.guarded(|service| service.disconnected(now, session));
+                }
+            }
+        }
+        true
+    }
+
+    fn take_datagrams(&mut self, buffers: &mut ReceiveBuffers) -> bool {
+        for _ in 0..BATCHES_PER_TURN {
+            let received = buffers.receive(&self.link);
+            let count = match received {
+                Ok(count) => count,
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        // Such as an ICMP answer to what was sent to a client that has gone.
+                        tracing::debug!(%error, "receiving failed");
+                        continue;
+                    }
+                    return false;
+                }
+            };
+            let now = Instant::now();
+            for (meta, buffer) in buffers.metas[..count].iter().zip(&mut buffers.bytes) {
+                let stride = meta.stride.max(1);
+                for datagram in buffer[..meta.len].chunks_mut(stride) {
+                    let from = meta.addr;
+                    self.guarded(|service| service.handle_datagram(now, from, datagram));
+                }
+            }
+            self.drain();
+        }
+        true
+    }
+
+    /// Runs one input through the service. A panic there is a bug: it ends the meeting it happened in, and no other.
+    fn guarded(&mut self, work: impl FnOnce(&mut MediaService)) {
+        let service = &mut self.service;
+        if catch_unwind(AssertUnwindSafe(|| work(service))).is_err() {
+            let meeting = self.service.abandon_meeting_at_work();
+            let meeting_id = meeting.map(|id| id.to_string()).unwrap_or_default();
+            error!(meeting_id, "internal error: the meeting's clients are asked to come back");
+        }
+    }
+
+    fn drain(&mut self) {
+        let timestamp_ms = self.clock.unix(Instant::now()).as_millis() as u64;
+        loop {
+            match self.service.poll_output() {
+                None => break,
+                Some(Output::Datagrams { to, segment_size, bytes }) => self.link.send(to, segment_size, bytes),
+                Some(Output::Frame { session, frame }) => {
+                    post(&mut self.mailboxes, session, ToSocket::Frame(frame.encode(timestamp_ms)));
+                }
+                Some(Output::Close { session, code, reason }) => {
+                    post(&mut self.mailboxes, session, ToSocket::Close { code, reason });
+                }
+            }
+        }
+    }
+}
+
+fn post(mailboxes: &mut HashMap<SessionId, mpsc::Sender<ToSocket>>, session: SessionId, what: ToSocket) {
+    let Some(mailbox) = mailboxes.get(&session) else { return };
+    if mailbox.try_send(what).is_err() {
+        // Full: the client does not read. Without its sender the mailbox ends, and the socket closes.
+        info!(session = session.0, "a client reads too slowly and is disconnected");
+        mailboxes.remove(&session);
+    }
+}
+
+impl Link {
+    /// Sends a run of datagrams at once where the kernel can cut it up, else one by one. What the kernel has no room
+    /// for is lost, as on any network.
+    fn send(&mut self, destination: SocketAddr, segment_size: usize, bytes: &[u8]) {
+        let run = segment_size.max(1) * self.state.max_gso_segments().max(1);
+        for contents in bytes.chunks(run) {
+            let segment_size = (contents.len() > segment_size).then_some(segment_size);
+            let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
+            if let Err(error) = self.state.try_send(UdpSockRef::from(&self.socket), &transmit) {
+                self.sends_dropped += 1;
+                if self.sends_dropped.is_power_of_two() {
+                    warn!(%error, dropped = self.sends_dropped, "datagrams could not be sent");
+                }
+            }
+        }
+    }
+}
+
+struct ReceiveBuffers {
+    bytes: Vec<Vec<u8>>,
+    metas: Vec<RecvMeta>,
+}
+
+impl ReceiveBuffers {
+    fn new(gro_segments: usize) -> ReceiveBuffers {
+        // The largest datagram that a path of 1,500 bytes brings, times as many as the kernel glues together.
+        let size = 1_500 * gro_segments.max(2);
+        ReceiveBuffers {
+            bytes: vec![vec![0; size]; quinn_udp::BATCH_SIZE],
+            metas: vec![RecvMeta::default(); quinn_udp::BATCH_SIZE],
+        }
+    }
+
+    fn receive(&mut self, link: &Link) -> io::Result<usize> {
+        let mut slices: Vec<IoSliceMut<'_>> = self.bytes.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+        link.state.recv(UdpSockRef::from(&link.socket), &mut slices, &mut self.metas)
+    }
+}
