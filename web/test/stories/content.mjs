@@ -1,0 +1,59 @@
+// Sharing a screen: a second session of the same person.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Gathering, GREEN, RED, YELLOW } from '../harness.mjs';
+
+test('trap 35: a shared screen starts, is seen and heard by others, and stops', async t => {
+  const meeting = new Gathering(t);
+  const ann = await meeting.join('ann', { tone: 440 });
+  const bob = await meeting.join('bob', { tone: 1130 });
+  await ann.ask(face => lab.cameraOn(face), { colour: RED });
+  await bob.seesColour(ann, RED);
+  const content = `${ann.id}#content`;
+  await ann.ask(face => lab.shareOn(face, 1870), { colour: YELLOW });
+  await ann.until('contentShareDidStart', () => lab.event('contentStarted'));
+  const tile = await bob.seesColour({ id: content, name: 'the screen of ann' }, YELLOW);
+  assert.equal(tile.isContent, true);
+  assert.equal(tile.boundExternalUserId, ann.externalUserId);
+  await bob.until('the content attendee', id => lab.present(id), content);
+  await bob.seesColour(ann, RED);
+  await bob.hearsOnly(1870, 1130);
+  await bob.hearsOnly(440, 1130);
+  // The sharer hears bob, and neither herself nor her own screen.
+  await ann.hearsOnly(1130, 440);
+  await ann.hearsOnly(1130, 1870);
+  await ann.ask(() => lab.av.stopContentShare());
+  await ann.until('contentShareDidStop', () => lab.event('contentStopped'));
+  await bob.until('the tile go', tileId => lab.event('tileRemoved', { tileId }), tile.tileId);
+  await bob.until('the content attendee go', id => !lab.present(id), content);
+  await bob.seesColour(ann, RED);
+  // And once more: a second share is as good as the first.
+  await ann.ask(face => lab.shareOn(face), { colour: GREEN });
+  await bob.seesColour({ id: content, name: 'the second screen' }, GREEN);
+});
+
+test('a third screen is refused while two are shared', async t => {
+  const meeting = new Gathering(t);
+  const [ann, bob, cat] = [await meeting.join('ann'), await meeting.join('bob'), await meeting.join('cat')];
+  const small = { width: 320, height: 180 };
+  await ann.ask(face => lab.shareOn(face), { colour: RED, ...small });
+  await bob.ask(face => lab.shareOn(face), { colour: GREEN, ...small });
+  await cat.seesColour(`${ann.id}#content`, RED);
+  await cat.seesColour(`${bob.id}#content`, GREEN);
+  await cat.ask(face => lab.shareOn(face), { colour: YELLOW, ...small });
+  await cat.until('contentShareDidStop', () => lab.event('contentStopped'));
+  assert.equal(await cat.ask(() => lab.count('contentStarted')), 0);
+  assert.equal(await cat.ask(() => lab.count('stopped')), 0, 'cat herself stays in the meeting');
+});
+
+test('whoever is removed takes their screen along', async t => {
+  const meeting = new Gathering(t);
+  const [ann, bob] = [await meeting.join('ann'), await meeting.join('bob')];
+  await ann.ask(face => lab.shareOn(face), { colour: YELLOW, width: 320, height: 180 });
+  const content = `${ann.id}#content`;
+  const { tileId } = await bob.seesColour(content, YELLOW);
+  await meeting.kick(ann);
+  await bob.until('the tile go', tileId => lab.event('tileRemoved', { tileId }), tileId);
+  await bob.until('ann and her screen go', ids => ids.every(id => !lab.present(id)), [ann.id, content]);
+  await ann.until('contentShareDidStop', () => lab.event('contentStopped'));
+});

@@ -1,0 +1,288 @@
+//! `cargo xtask test`: sets up what testing needs, runs every test, and says how long each part took.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::process::{
+    Counts, Helper, campanile, cargo, command, root, run, run_counting, run_quietly, target,
+};
+use crate::{Failure, fuzz, setup, sim};
+
+/// Seeds that `--long` tries beyond those that stay as tests.
+const LONG_SEEDS: u64 = 500;
+/// How long `--long` fuzzes each target.
+const LONG_FUZZ_SECONDS: u32 = 60;
+
+/// What came of one part of the run.
+struct Phase {
+    name: &'static str,
+    took: Duration,
+    counts: Counts,
+    problem: Option<Failure>,
+}
+
+#[derive(Default)]
+struct Report {
+    phases: Vec<Phase>,
+}
+
+impl Report {
+    /// Runs one part and takes down how it went. The rest goes on whatever happens: one run tells all that is wrong.
+    fn phase(&mut self, name: &'static str, work: impl FnOnce() -> Result<(Counts, bool), Failure>) -> bool {
+        println!("\n== {name}");
+        let started = Instant::now();
+        let (mut counts, problem) = match work() {
+            Ok((counts, true)) => (counts, None),
+            Ok((counts, false)) => (counts, Some(format!("{name} failed"))),
+            Err(failure) => (Counts::default(), Some(failure)),
+        };
+        if let Some(problem) = &problem {
+            eprintln!("{problem}");
+            counts.failed = counts.failed.max(1);
+        }
+        let good = problem.is_none();
+        self.phases.push(Phase { name, took: started.elapsed(), counts, problem });
+        good
+    }
+
+    /// A part that is one check of its own.
+    fn check(&mut self, name: &'static str, work: impl FnOnce() -> Result<(), Failure>) -> bool {
+        self.phase(name, || work().map(|()| (Counts { passed: 1, ..Counts::default() }, true)))
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        println!("\n{:<18} {:>8} {:>7} {:>7} {:>8}", "", "passed", "failed", "skipped", "time");
+        let mut total = Counts::default();
+        for Phase { name, took, counts: Counts { passed, failed, skipped }, .. } in &self.phases {
+            println!("{name:<18} {passed:>8} {failed:>7} {skipped:>7} {:>7.1}s", took.as_secs_f32());
+        }
+        for phase in &self.phases {
+            total.add(phase.counts);
+        }
+        let problems: Vec<&str> = self.phases.iter().filter_map(|phase| phase.problem.as_deref()).collect();
+        let skipped = if total.skipped > 0 { format!(", {} skipped", total.skipped) } else { String::new() };
+        println!("\n{} passed, {} failed{skipped}", total.passed, total.failed);
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
+    }
+}
+
+/// `[--long] [WORDS]`: with words, only tests whose name contains them, and no checks of style.
+pub(crate) fn run_test(args: &[String]) -> Result<(), Failure> {
+    let long = args.iter().any(|arg| arg == "--long");
+    let words: Vec<&String> = args.iter().filter(|arg| *arg != "--long").collect();
+    if let Some(flag) = words.iter().find(|word| word.starts_with('-')) {
+        return Err(format!("`cargo xtask test` knows no flag `{flag}`."));
+    }
+    let filter = words.iter().map(|word| word.as_str()).collect::<Vec<_>>().join(" ");
+    let everything = filter.is_empty();
+    let mut report = Report::default();
+
+    let sdk = root().join("crates/campanile/tests/sdk");
+    let ready = report.check("set-up", || {
+        setup::tools(setup::FOR_TEST, true)?;
+        setup::web_page()?;
+        setup::test_page()?;
+        setup::npm_packages(&sdk)?;
+        setup::python(&sdk.join("requirements.txt")).map(drop)
+    });
+    if !ready {
+        return report.finish();
+    }
+    if everything {
+        report.check("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
+        report.check("page types", || {
+            run(command(root().join("web/node_modules/.bin/tsc"), &["--noEmit"])
+                .current_dir(root().join("web")))
+        });
+        report.check("licences", licences);
+        report.check("clippy", || {
+            run(&mut cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+        });
+    }
+    report.phase("cargo test", || {
+        let mut tests = cargo(&["test", "--quiet", "--workspace", "--no-fail-fast"]);
+        if !everything {
+            tests.arg(&filter);
+        }
+        run_counting(&mut tests)
+    });
+    if everything {
+        report.check("cargo doc", || {
+            let mut doc = cargo(&["doc", "--quiet", "--workspace", "--no-deps"]);
+            run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+        });
+    }
+    if report.check("build", || run(&mut cargo(&["build", "--quiet", "--package", "campanile"]))) {
+        if everything || "sdk".contains(&filter.to_lowercase()) {
+            report.phase("SDK stories", sdk_stories);
+        }
+        report.phase("browser stories", || browser_stories(&filter));
+    }
+    if long {
+        report.check("more seeds", || sim::seeds(1000..1000 + LONG_SEEDS));
+        report.check("libFuzzer", || fuzz::all(LONG_FUZZ_SECONDS));
+    }
+    report.finish()
+}
+
+/// The control plane through the unmodified AWS SDKs, in Python and in JavaScript.
+fn sdk_stories() -> Result<(Counts, bool), Failure> {
+    let sdk = root().join("crates/campanile/tests/sdk");
+    let python = setup::python(&sdk.join("requirements.txt"))?;
+    let mut total = Counts::default();
+    let mut good = true;
+    let stories: [(PathBuf, &str); 2] = [(python, "boto3_story.py"), ("node".into(), "aws_sdk_story.mjs")];
+    for (program, story) in stories {
+        let data = TempDir::new(story)?;
+        let mut dev = command(
+            campanile("debug"),
+            &["dev", "--listen", "127.0.0.1:0", "--media", "127.0.0.1:0", "--json"],
+        );
+        let (_server, ready) = Helper::start(dev.arg("--data-dir").arg(&data.0))?;
+        let field = |name| {
+            json_text(&ready, name)
+                .ok_or_else(|| format!("`campanile dev --json` printed no {name}: {ready}"))
+        };
+        let mut client = command(program, &[]);
+        client.arg(sdk.join(story)).args(["--endpoint", &field("api")?, "--region", &field("region")?]);
+        client.args(["--access-key", &field("access_key_id")?, "--secret-key", &field("secret_access_key")?]);
+        let (mut counts, succeeded) = run_counting(client.current_dir(&sdk))?;
+        // A story that tells no numbers is one test.
+        if counts == Counts::default() {
+            counts.passed = u32::from(succeeded);
+        }
+        if !succeeded {
+            counts.failed = counts.failed.max(1);
+        }
+        total.add(counts);
+        good &= succeeded;
+    }
+    Ok((total, good))
+}
+
+/// Meetings held by headless Chromium through the unmodified client SDK.
+fn browser_stories(filter: &str) -> Result<(Counts, bool), Failure> {
+    let chromium = setup::chromium().ok_or("Chromium is missing.")?;
+    let mut node = command("node", &["--test", "--test-reporter=spec"]);
+    if !filter.is_empty() {
+        node.arg(format!("--test-name-pattern={filter}"));
+    }
+    node.arg("test/all.test.mjs").current_dir(root().join("web"));
+    node.env("CAMPANILE_BIN", campanile("debug")).env("CHROMIUM", chromium);
+    let (counts, good) = run_counting(&mut node)?;
+    if filter.is_empty() && counts.passed == 0 {
+        return Err("No browser story ran at all.".into());
+    }
+    Ok((counts, good))
+}
+
+/// A directory of ours that goes away with us.
+struct TempDir(PathBuf);
+
+impl TempDir {
+    fn new(name: &str) -> Result<TempDir, Failure> {
+        let path = target().join("xtask").join(format!("data-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(TempDir(path))
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The value of one text field in a flat JSON object whose values hold no escapes, such as `campanile dev --json`
+/// prints. Anything more would deserve a parser.
+fn json_text(json: &str, field: &str) -> Option<String> {
+    let (_, rest) = json.split_once(&format!("\"{field}\""))?;
+    let value = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
+    Some(value.split_once('"')?.0.to_owned())
+}
+
+/// Licences that go together with Apache-2.0 in what we ship.
+const LICENCES: &[&str] = &[
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "MIT",
+    "MIT-0",
+    "ISC",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "0BSD",
+    "Zlib",
+    "Unlicense",
+    "Unicode-3.0",
+    "OpenSSL",
+    "CDLA-Permissive-2.0",
+    "BSL-1.0",
+    "CC0-1.0",
+];
+
+/// Every crate and npm package is under a licence that we may pass on.
+fn licences() -> Result<(), Failure> {
+    let mut sources =
+        vec![("crates", run_quietly(&mut cargo(&["metadata", "--format-version", "1", "--locked"]))?)];
+    let lock = root().join("web/package-lock.json");
+    sources.push(("npm packages", fs::read_to_string(lock).map_err(|error| error.to_string())?));
+    let mut bad: Vec<String> = Vec::new();
+    for (whose, text) in &sources {
+        for value in text.split("\"license\":").skip(1) {
+            let Some((licence, _)) =
+                value.trim_start().strip_prefix('"').and_then(|value| value.split_once('"'))
+            else {
+                continue;
+            };
+            let line = format!("{licence} (of {whose})");
+            if !allowed(licence) && !bad.contains(&line) {
+                bad.push(line);
+            }
+        }
+    }
+    if bad.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("Licences that are not on the list: {}", bad.join(", ")))
+    }
+}
+
+/// Whether every part of an SPDX expression offers a licence of our list.
+fn allowed(expression: &str) -> bool {
+    let plain = expression.replace(['(', ')'], "");
+    let offers = |part: &str| {
+        part.split(" OR ").flat_map(|one| one.split('/')).any(|one| LICENCES.contains(&one.trim()))
+    };
+    plain.split(" AND ").all(offers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn licence_expressions_are_understood() {
+        for good in [
+            "MIT",
+            "MIT OR Apache-2.0",
+            "MIT/Apache-2.0",
+            "(MIT OR GPL-3.0) AND Unicode-3.0",
+            "ISC AND (Apache-2.0 OR ISC)",
+        ] {
+            assert!(allowed(good), "{good}");
+        }
+        for bad in ["GPL-3.0", "MIT AND GPL-3.0", "", "Apache-2.0 WITH Something"] {
+            assert!(!allowed(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_ready_line_is_read() {
+        let line = r#"{"api":"http://127.0.0.1:1","page": "http://x/","pid":7}"#;
+        assert_eq!(json_text(line, "api").as_deref(), Some("http://127.0.0.1:1"));
+        assert_eq!(json_text(line, "page").as_deref(), Some("http://x/"));
+        assert_eq!(json_text(line, "pid"), None);
+        assert_eq!(json_text(line, "absent"), None);
+    }
+}
