@@ -214,3 +214,25 @@ fn commit(database: &Database, writes: &[Write]) -> Result<(), StoreError> {
     transaction.commit()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use campanile_meeting::ids::MeetingId;
+
+    #[tokio::test]
+    async fn nothing_is_promised_once_the_store_is_closed() {
+        let path = std::env::temp_dir().join(format!("campanile-store-{}.redb", std::process::id()));
+        let (store, stored) = Store::open(&path).unwrap();
+        assert!(stored.meetings.is_empty() && stored.attendees.is_empty());
+        assert!(matches!(Store::open(&path), Err(StoreError::Busy)));
+        let mark = store.queue(vec![Write::MeetingDeleted(MeetingId(uuid::Uuid::nil()))]);
+        assert_eq!(store.durable(mark).await, Ok(()));
+        assert_eq!(store.queue(Vec::new()), mark, "a reader waits for what it can have seen");
+        store.close().await;
+        let late = store.queue(vec![Write::MeetingDeleted(MeetingId(uuid::Uuid::nil()))]);
+        assert_eq!(store.durable(late).await, Err(StoreFailed));
+        assert!(Store::open(&path).is_ok(), "the file is free");
+        std::fs::remove_file(&path).unwrap();
+    }
+}

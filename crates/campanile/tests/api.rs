@@ -3,8 +3,11 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use campanile::config::Config;
+use campanile::sigv4::Credentials;
 use campanile::{StartError, serve};
 use campanile_meeting::ids::MeetingId;
 use campanile_meeting::registry::JoinError;
@@ -433,4 +436,66 @@ async fn plain_http_outside_loopback_needs_to_be_asked_for() {
         "URLs name the host that the client used: {signaling}"
     );
     running.stop().await;
+}
+
+/// The binary itself, as scripts run it.
+struct Binary {
+    process: Child,
+    ready: Value,
+}
+
+impl Binary {
+    fn start(directory: &TempDir) -> Binary {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_campanile"))
+            .args(["dev", "--json", "--listen", "127.0.0.1:0", "--media", "127.0.0.1:0", "--data-dir"])
+            .arg(directory.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Binary { process, ready: serde_json::from_str(&line).unwrap() }
+    }
+
+    fn client(&self) -> Client {
+        let text = |name: &str| self.ready[name].as_str().unwrap().to_owned();
+        Client {
+            address: text("api").strip_prefix("http://").unwrap().parse().unwrap(),
+            credentials: Credentials {
+                access_key_id: text("access_key_id"),
+                secret_access_key: text("secret_access_key"),
+                session_token: None,
+            },
+        }
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_kill() {
+    let directory = TempDir::new();
+    let mut binary = Binary::start(&directory);
+    assert_eq!(binary.ready["pid"], binary.process.id());
+    assert_eq!(binary.ready["page"], format!("{}/", binary.ready["api"].as_str().unwrap()));
+    assert_eq!(binary.ready["region"], "us-east-1");
+    assert!(binary.ready["media"].as_str().unwrap().starts_with("127.0.0.1:"));
+    let client = binary.client();
+    let id = client.create_meeting("tok").await;
+    let ann = client.create_attendee(&id, "ann").await;
+    binary.process.kill().unwrap();
+    binary.process.wait().unwrap();
+
+    let mut binary = Binary::start(&directory);
+    let client = binary.client();
+    let path = format!("/meetings/{id}/attendees/{}", ann["AttendeeId"].as_str().unwrap());
+    assert_eq!(client.call("GET", &path, "").await.ok()["Attendee"], ann);
+    let asked = Command::new("kill").arg(binary.process.id().to_string()).status().unwrap();
+    assert!(asked.success());
+    assert!(binary.process.wait().unwrap().success(), "SIGTERM is an orderly end");
 }
