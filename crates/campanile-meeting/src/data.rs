@@ -126,7 +126,12 @@ mod tests {
         AttendeeKey { id: AttendeeId(uuid::Uuid::from_u128(1)), content: false }
     }
 
-    fn accept(data: &mut DataMessages, now: Instant, ns: i64, message: DataMessage) -> Result<Verdict, DataError> {
+    fn accept(
+        data: &mut DataMessages,
+        now: Instant,
+        ns: i64,
+        message: DataMessage,
+    ) -> Result<Verdict, DataError> {
         data.accept(now, ns, sender(), "ann", message)
     }
 
@@ -166,7 +171,8 @@ mod tests {
         let mut data = DataMessages::new(now);
         let verdicts: Vec<_> =
             (0..250).map(|i| accept(&mut data, now, i, message("t", 1, 0)).expect("valid")).collect();
-        let throttled = verdicts.iter().filter(|v| matches!(v, Verdict::Throttled(m) if m.ingest_time_ns == 0));
+        let throttled =
+            verdicts.iter().filter(|v| matches!(v, Verdict::Throttled(m) if m.ingest_time_ns == 0));
         assert_eq!(throttled.count(), 50);
     }
 

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use campanile_media::forward::{StoredPacket, Rewritten, write_copy, write_retransmission};
-use campanile_media::peer::{IceCredentials, Peer};
+use campanile_media::forward::{Rewritten, StoredPacket, write_copy, write_retransmission};
 use campanile_media::peer::sdp::{Codec, Extensions, NegotiatedCodec};
+use campanile_media::peer::{IceCredentials, Peer};
 use campanile_media::rtcp::{self, ReceptionStats, SenderInfo, TwccRecorder};
 use campanile_media::rtp::{self, RtpHeader};
 
@@ -110,7 +110,13 @@ impl MediaLink {
 
     /// Finds what this packet is, binding its SSRC the first time it can be told: by media section and RTP stream id
     /// in the header extensions, else by payload type. Also counts it for the reports.
-    pub(crate) fn receive(&mut self, now: Instant, header: &RtpHeader, packet: &[u8], layers: usize) -> Option<Route> {
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        header: &RtpHeader,
+        packet: &[u8],
+        layers: usize,
+    ) -> Option<Route> {
         let extensions = self.camera.as_ref().map_or(Extensions::default(), |camera| camera.extensions);
         if let Some(&[high, low]) = extensions.transport_cc.and_then(|id| header.extension(packet, id)) {
             self.twcc.record(u16::from_be_bytes([high, low]), now);
@@ -176,7 +182,15 @@ impl MediaLink {
         let Some(audio) = &mut self.audio else { return };
         let sent = self.peer.send_rtp(|out| {
             let first = audio.packets == 0; // RFC 3551 section 4.1: marks the start of a talkspurt
-            rtp::write_header(out, audio.payload_type, first, audio.sequence, audio.timestamp, audio.ssrc, &[]);
+            rtp::write_header(
+                out,
+                audio.payload_type,
+                first,
+                audio.sequence,
+                audio.timestamp,
+                audio.ssrc,
+                &[],
+            );
             out.extend_from_slice(payload);
         });
         if sent {
@@ -198,7 +212,8 @@ impl MediaLink {
         repair: Option<u16>,
     ) -> bool {
         let Some(downlink) = self.downlinks.iter().find(|downlink| downlink.mid == mid) else { return false };
-        let Some(accepted) = downlink.codecs.iter().find(|accepted| accepted.codec.is_same_format(*codec)) else {
+        let Some(accepted) = downlink.codecs.iter().find(|accepted| accepted.codec.is_same_format(*codec))
+        else {
             return false;
         };
         let orientation = [packet.orientation.unwrap_or(0)];
@@ -219,7 +234,15 @@ impl MediaLink {
             }),
             Some(rtx_seq) => accepted.rtx_pt.is_some_and(|rtx_pt| {
                 self.peer.send_rtp(|out| {
-                    write_retransmission(out, downlink.rtx_ssrc, rtx_pt, rtx_seq, extensions, numbers, packet);
+                    write_retransmission(
+                        out,
+                        downlink.rtx_ssrc,
+                        rtx_pt,
+                        rtx_seq,
+                        extensions,
+                        numbers,
+                        packet,
+                    );
                 })
             }),
         }
@@ -242,12 +265,7 @@ impl MediaLink {
     /// The regular compound: reports on what we send and on what we receive (RFC 3550 section 6.4).
     ///
     /// `video` is what was sent on each downlink. Returns the share of the microphone's packets lost since the last report, 0 to 255 for all.
-    pub(crate) fn send_reports(
-        &mut self,
-        now: Instant,
-        ntp: u64,
-        video: &[(u32, SenderInfo)],
-    ) -> Option<u8> {
+    pub(crate) fn send_reports(&mut self, now: Instant, ntp: u64, video: &[(u32, SenderInfo)]) -> Option<u8> {
         let mut blocks = Vec::with_capacity(self.routes.len());
         let mut microphone = None;
         for reception in &mut self.routes {

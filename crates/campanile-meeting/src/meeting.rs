@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use campanile_media::mix::{LegId, Mixer};
 use campanile_media::peer::{Peer, PeerState};
 use campanile_wire::signaling::{
-    Adaption, AudioStatus, AudioStreamIdInfo, ClientFrame, DataMessage, FrameKind, Index, Join, JoinAck, ServerFrame,
-    TurnCredentials, VideoCodec,
+    Adaption, AudioStatus, AudioStreamIdInfo, ClientFrame, DataMessage, FrameKind, Index, Join, JoinAck,
+    ServerFrame, TurnCredentials, VideoCodec,
 };
 use tracing::info;
 
@@ -129,7 +129,7 @@ impl Meeting {
         }
     }
 
-    pub(crate) fn disconnected(&mut self, cx: &mut Cx<'_>, id: SessionId) {
+    pub(crate) fn disconnected(&mut self, cx: &Cx<'_>, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         match session.phase {
             Phase::Joined => {
@@ -307,7 +307,8 @@ impl Meeting {
 
     /// Ends whatever sessions this attendee has, with a status that its client understands.
     fn end_attendee(&mut self, cx: &mut Cx<'_>, attendee: AttendeeKey, audio_status: AudioStatus) {
-        let theirs: Vec<_> = self.sessions.values().filter(|s| s.attendee == attendee).map(|s| s.id).collect();
+        let theirs: Vec<_> =
+            self.sessions.values().filter(|s| s.attendee == attendee).map(|s| s.id).collect();
         for id in theirs {
             self.end_session(cx, id, audio_status);
         }
@@ -400,7 +401,13 @@ impl Meeting {
         *self.owners.entry(attendee).or_insert(next)
     }
 
-    pub(crate) fn handle_datagram(&mut self, cx: &mut Cx<'_>, id: SessionId, from: SocketAddr, bytes: &mut [u8]) {
+    pub(crate) fn handle_datagram(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SessionId,
+        from: SocketAddr,
+        bytes: &mut [u8],
+    ) {
         self.receive_datagram(cx, id, from, bytes);
         self.note_connected(cx, id, Some(from));
     }
@@ -427,7 +434,8 @@ impl Meeting {
         }];
         // The new entry first: then nobody believes for a moment that the attendee has left (section 6.1).
         let left = session.replaces.take();
-        entries.extend(left.map(|audio_stream_id| AudioStreamIdInfo::Left { audio_stream_id, dropped: false }));
+        entries
+            .extend(left.map(|audio_stream_id| AudioStreamIdInfo::Left { audio_stream_id, dropped: false }));
         self.tell_roster(cx, entries);
     }
 
@@ -438,7 +446,7 @@ impl Meeting {
         self.next_tick = (self.next_tick + interval).max(cx.now - LAG_MAX.min(interval));
         let ticks = if has_media { 1 } else { SECOND_TICKS };
         self.ticks = (self.ticks / ticks + 1) * ticks;
-        let every = |n: u64| self.ticks % n == 0;
+        let every = |n: u64| self.ticks.is_multiple_of(n);
         let (feedback, levels, second, bitrates, ping) = (
             every(FEEDBACK_TICKS),
             every(LEVEL_TICKS),
@@ -504,9 +512,10 @@ impl Meeting {
         let cameras = self.sources.values().filter(|source| !source.attendee.content).count();
         let shows = self.sources.values().any(|source| source.owner == id);
         let may_see = |content: bool| session.may_see(content);
-        let others = self.sources.values().filter(|source| {
-            source.attendee.id != session.attendee.id && may_see(source.attendee.content)
-        });
+        let others = self
+            .sources
+            .values()
+            .filter(|source| source.attendee.id != session.attendee.id && may_see(source.attendee.content));
         let participants = self.sessions.values().filter(|s| s.is_in() && !s.attendee.content).count();
         Index {
             at_capacity: (cameras >= cx.config.limits.cameras && !shows) || !session.may_show(),

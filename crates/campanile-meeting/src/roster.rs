@@ -52,7 +52,8 @@ impl Levels {
     /// and silence takes one entry that names nobody.
     fn entries(&mut self, heard: impl Iterator<Item = (u32, u8)>) -> Vec<AudioAttendeeState> {
         let mut entries = BTreeMap::new();
-        let state = |audio_stream_id| AudioAttendeeState { audio_stream_id, volume_db: None, signal_strength: None };
+        let state =
+            |audio_stream_id| AudioAttendeeState { audio_stream_id, volume_db: None, signal_strength: None };
         for (id, volume) in heard.filter(|(_, volume)| *volume < SILENT_DB) {
             entries.entry(id).or_insert_with(|| state(id)).volume_db = Some(volume);
         }
@@ -61,7 +62,8 @@ impl Levels {
             entries.entry(NOBODY).or_insert_with(|| state(NOBODY)).volume_db = Some(SILENT_DB);
         }
         self.somebody_was_heard = somebody_is_heard;
-        let recovered = std::mem::take(&mut self.was_impaired).into_iter().map(|id| (id, SignalStrength::Full));
+        let recovered =
+            std::mem::take(&mut self.was_impaired).into_iter().map(|id| (id, SignalStrength::Full));
         for (id, signal) in self.impaired.iter().map(|(id, signal)| (*id, *signal)).chain(recovered) {
             entries.entry(id).or_insert_with(|| state(id)).signal_strength = Some(signal);
         }
@@ -121,7 +123,10 @@ mod tests {
 
     fn entries(levels: &mut Levels, heard: &[(u32, u8)]) -> Vec<(u32, Option<u8>, Option<u8>)> {
         let entries = levels.entries(heard.iter().copied());
-        entries.into_iter().map(|e| (e.audio_stream_id, e.volume_db, e.signal_strength.map(|s| s as u8))).collect()
+        entries
+            .into_iter()
+            .map(|e| (e.audio_stream_id, e.volume_db, e.signal_strength.map(|s| s as u8)))
+            .collect()
     }
 
     #[test]

@@ -276,7 +276,8 @@ impl MediaService {
         let found = match bytes.first().map_or(Kind::Unknown, |first| demux(*first)) {
             // A check may come from a new address of a known peer, or be the first of a new one: its name decides.
             Kind::Stun => {
-                let named = stun_username_local_ufrag(bytes).and_then(|ufrag| self.directory.by_ufrag.get(ufrag));
+                let named =
+                    stun_username_local_ufrag(bytes).and_then(|ufrag| self.directory.by_ufrag.get(ufrag));
                 named.or(known)
             }
             Kind::Dtls | Kind::Rtp => known,

@@ -116,7 +116,11 @@ impl Session {
 
     /// Whether it may publish: a camera, or, for a content share, the content.
     pub(crate) fn may_show(&self) -> bool {
-        if self.attendee.content { self.capabilities.content.sends() } else { self.capabilities.video.sends() }
+        if self.attendee.content {
+            self.capabilities.content.sends()
+        } else {
+            self.capabilities.video.sends()
+        }
     }
 
     /// Whether it may receive somebody's camera or content.

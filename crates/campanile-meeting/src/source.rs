@@ -66,7 +66,12 @@ pub(crate) struct Subscriber {
 
 impl Layer {
     /// A layer just announced.
-    pub(crate) fn new(stream_id: u32, rid: Option<String>, descriptor: &StreamDescriptor, now: Instant) -> Layer {
+    pub(crate) fn new(
+        stream_id: u32,
+        rid: Option<String>,
+        descriptor: &StreamDescriptor,
+        now: Instant,
+    ) -> Layer {
         let mut layer = Layer {
             stream_id,
             rid,
@@ -108,7 +113,11 @@ impl Source {
     pub(crate) fn describe(&self, now: Instant) -> impl Iterator<Item = StreamDescriptor> {
         self.on_offer(now).map(move |layer| {
             let measured = layer.uplink.rate(now);
-            let average = if measured > Bitrate::default() { measured.min(layer.max_bitrate) } else { layer.max_bitrate };
+            let average = if measured > Bitrate::default() {
+                measured.min(layer.max_bitrate)
+            } else {
+                layer.max_bitrate
+            };
             StreamDescriptor {
                 stream_id: layer.stream_id,
                 group_id: self.group_id,

@@ -3,13 +3,14 @@
 use campanile_media::forward::{Forwarder, Wish};
 use campanile_media::mix::LegId;
 use campanile_media::peer::sdp::{
-    Answer, Codec, Direction, H264Profile, LocalTransport, Negotiated, Offer, OfferTransport, Role, Section, SectionKind, answer,
+    Answer, Codec, Direction, H264Profile, LocalTransport, Negotiated, Offer, OfferTransport, Role, Section,
+    SectionKind, answer,
 };
 use campanile_media::peer::{IceCredentials, Peer};
 use campanile_media::units::Bitrate;
 use campanile_wire::signaling::{
-    FrameKind, MediaType, Sdp, ServerFrame, StreamAllocation, StreamDescriptor, Subscribe, SubscribeAck, TrackMapping,
-    VideoCodec, VideoSubscription,
+    FrameKind, MediaType, Sdp, ServerFrame, StreamAllocation, StreamDescriptor, Subscribe, SubscribeAck,
+    TrackMapping, VideoCodec, VideoSubscription,
 };
 use rand_core::RngCore;
 use tracing::info;
@@ -72,7 +73,10 @@ impl Meeting {
         );
         if refused {
             let description = "no more video can be published in this meeting".to_owned();
-            cx.frame(id, ServerFrame::Error { status: status::VIEW_ONLY, description, on: FrameKind::SubscribeAck });
+            cx.frame(
+                id,
+                ServerFrame::Error { status: status::VIEW_ONLY, description, on: FrameKind::SubscribeAck },
+            );
         }
         self.note_connected(cx, id, None);
     }
@@ -124,7 +128,11 @@ impl Meeting {
             }
             if matches!(section.direction, Direction::SendRecv | Direction::SendOnly) {
                 // One camera per attendee: a second sending section has no place.
-                return if std::mem::replace(&mut publishing, true) { Purpose::Nothing } else { Purpose::Publish };
+                return if std::mem::replace(&mut publishing, true) {
+                    Purpose::Nothing
+                } else {
+                    Purpose::Publish
+                };
             }
             let configured = subscribe.video_subscriptions.iter().find(|wish| wish.mid == section.mid);
             self.find_subscription(session, stream_id, configured).unwrap_or(Purpose::Nothing)
@@ -178,7 +186,8 @@ impl Meeting {
                 _ => Role::Inactive,
             });
         }
-        let (ufrag, pwd) = link.local_ice.as_ref().map_or(("", ""), |ice| (ice.ufrag.as_str(), ice.pwd.as_str()));
+        let (ufrag, pwd) =
+            link.local_ice.as_ref().map_or(("", ""), |ice| (ice.ufrag.as_str(), ice.pwd.as_str()));
         let local = LocalTransport {
             ufrag,
             pwd,
@@ -248,7 +257,7 @@ impl Meeting {
     /// Takes up what the client sends. `None` when its video is refused; else the ids of its streams, in its order.
     fn take_up_publication(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &Cx<'_>,
         id: SessionId,
         subscribe: &Subscribe,
         offer: &Offer,
@@ -356,7 +365,9 @@ impl Meeting {
                 continue;
             }
             let link = self.sessions.get(&id).and_then(|session| session.link.as_ref());
-            let Some(downlink) = link.and_then(|l| l.downlinks.iter().find(|d| d.mid == section.mid)) else { continue };
+            let Some(downlink) = link.and_then(|l| l.downlinks.iter().find(|d| d.mid == section.mid)) else {
+                continue;
+            };
             // The outgoing numbers run on with the section, whatever it shows.
             let before = old.iter().position(|(_, subscriber)| subscriber.mid == section.mid);
             let subscriber = match before.map(|at| old.swap_remove(at)) {
@@ -389,7 +400,7 @@ impl Meeting {
     /// REMOTE_VIDEO_UPDATE: another layer, another priority, or no more of it. Has no answer.
     pub(crate) fn update_subscriptions(
         &mut self,
-        cx: &mut Cx<'_>,
+        cx: &Cx<'_>,
         id: SessionId,
         updated: &[VideoSubscription],
         removed_mids: &[String],
@@ -412,7 +423,7 @@ impl Meeting {
     }
 
     /// PAUSE and RESUME of the client name streams; a stream stands for its whole group.
-    pub(crate) fn pause(&mut self, cx: &mut Cx<'_>, id: SessionId, stream_ids: &[u32], paused: bool) {
+    pub(crate) fn pause(&mut self, cx: &Cx<'_>, id: SessionId, stream_ids: &[u32], paused: bool) {
         for source in self.sources.values_mut() {
             let named = source.layers.iter().any(|layer| stream_ids.contains(&layer.stream_id));
             for subscriber in source.subscribers.iter_mut().filter(|s| named && s.session == id) {

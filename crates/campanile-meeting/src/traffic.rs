@@ -26,7 +26,13 @@ const CONTENT_KEYFRAME_SECONDS: u64 = 10;
 
 impl Meeting {
     /// Decrypts one datagram and does what it says.
-    pub(crate) fn receive_datagram(&mut self, cx: &mut Cx<'_>, id: SessionId, from: SocketAddr, bytes: &mut [u8]) {
+    pub(crate) fn receive_datagram(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SessionId,
+        from: SocketAddr,
+        bytes: &mut [u8],
+    ) {
         let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link.as_mut()) else { return };
         match link.peer.handle_datagram(cx.now, from, bytes) {
             Received::Nothing => {}
@@ -45,7 +51,8 @@ impl Meeting {
         match (route, source) {
             (Route::Audio, _) => {
                 let level_id = link.audio.as_ref().and_then(|audio| audio.level_extension);
-                let level = level_id.and_then(|id| header.extension(packet, id)).and_then(|value| value.first());
+                let level =
+                    level_id.and_then(|id| header.extension(packet, id)).and_then(|value| value.first());
                 let packet = AudioPacket {
                     sequence: header.sequence,
                     timestamp: header.timestamp,
@@ -56,8 +63,10 @@ impl Meeting {
                 self.mixer.push(cx.now, LegId(session.audio_stream_id), packet);
             }
             (Route::Layer(layer), Some(source)) => {
-                let orientation_id = link.camera.as_ref().and_then(|camera| camera.extensions.video_orientation);
-                let orientation = orientation_id.and_then(|id| header.extension(packet, id)).and_then(|v| v.first());
+                let orientation_id =
+                    link.camera.as_ref().and_then(|camera| camera.extensions.video_orientation);
+                let orientation =
+                    orientation_id.and_then(|id| header.extension(packet, id)).and_then(|v| v.first());
                 let Some(codec) = link.camera_codec(header.payload_type) else { return };
                 let incoming = Incoming {
                     layer,
@@ -151,9 +160,9 @@ impl Meeting {
 
     /// The source of one of this session's subscriptions, by the SSRC it is sent under.
     fn subscribed_source(&mut self, id: SessionId, ssrc: u32) -> Option<&mut Source> {
-        self.sources.values_mut().find(|source| {
-            source.subscribers.iter().any(|s| s.session == id && s.forwarder.ssrc == ssrc)
-        })
+        self.sources
+            .values_mut()
+            .find(|source| source.subscribers.iter().any(|s| s.session == id && s.forwarder.ssrc == ssrc))
     }
 
     fn request_keyframe(&mut self, id: SessionId, ssrc: u32) {
@@ -171,11 +180,13 @@ impl Meeting {
         let meeting = self.id;
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(link) = &mut session.link else { return };
-        let source = self.sources.values_mut().find(|source| {
-            source.subscribers.iter().any(|s| s.session == id && s.forwarder.ssrc == ssrc)
-        });
+        let source = self
+            .sources
+            .values_mut()
+            .find(|source| source.subscribers.iter().any(|s| s.session == id && s.forwarder.ssrc == ssrc));
         let Some(Source { layers, codecs, subscribers, .. }) = source else { return };
-        let Some(subscriber) = subscribers.iter_mut().find(|s| s.session == id && s.forwarder.ssrc == ssrc) else {
+        let Some(subscriber) = subscribers.iter_mut().find(|s| s.session == id && s.forwarder.ssrc == ssrc)
+        else {
             return;
         };
         for number in numbers.take(REPAIRS_PER_NACK_MAX) {
@@ -198,19 +209,21 @@ impl Meeting {
             link.handle_timeout(cx.now);
             if link.audio.is_some() {
                 let hears = session.capabilities.audio.receives();
-                let payload = if hears { self.mixer.payload_for(LegId(session.audio_stream_id)) } else { &SILENCE };
+                let payload =
+                    if hears { self.mixer.payload_for(LegId(session.audio_stream_id)) } else { &SILENCE };
                 link.send_audio(payload);
             }
             cx.touch(self.id, session.id);
         }
-        let waiting: Vec<_> = self.sessions.values().filter(|s| !s.present && s.link.is_some()).map(|s| s.id).collect();
+        let waiting: Vec<_> =
+            self.sessions.values().filter(|s| !s.present && s.link.is_some()).map(|s| s.id).collect();
         for id in waiting {
             self.note_connected(cx, id, None);
         }
     }
 
     /// Sends what the publishers have to hear: repairs and keyframes wanted, and transport feedback.
-    pub(crate) fn repair_and_request(&mut self, cx: &mut Cx<'_>, feedback: bool) {
+    pub(crate) fn repair_and_request(&mut self, cx: &Cx<'_>, feedback: bool) {
         let now = cx.now;
         let mut numbers = Vec::new();
         for source in self.sources.values_mut() {
@@ -223,7 +236,8 @@ impl Meeting {
                 let keyframe = layer.uplink.keyframes.poll(now);
                 let sender_ssrc = link.local_ssrc;
                 if !numbers.is_empty() {
-                    link.peer.send_rtcp(|out| rtcp::nack(out, sender_ssrc, media_ssrc, numbers.iter().copied()));
+                    link.peer
+                        .send_rtcp(|out| rtcp::nack(out, sender_ssrc, media_ssrc, numbers.iter().copied()));
                 }
                 if keyframe {
                     link.peer.send_rtcp(|out| rtcp::pli(out, sender_ssrc, media_ssrc));
@@ -238,7 +252,7 @@ impl Meeting {
     }
 
     /// Sets all subscriptions to what suits them now, and notices streams that came or went.
-    pub(crate) fn retarget_all(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn retarget_all(&mut self, cx: &Cx<'_>) {
         for source in self.sources.values_mut() {
             source.retarget(cx.now);
         }
@@ -246,7 +260,7 @@ impl Meeting {
     }
 
     /// Once a second: sender and receiver reports, and the signal strength that follows from the losses.
-    pub(crate) fn send_reports(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn send_reports(&mut self, cx: &Cx<'_>) {
         let mut sent = Vec::new();
         for session in self.sessions.values_mut() {
             let Some(link) = &mut session.link else { continue };
@@ -265,9 +279,10 @@ impl Meeting {
             }
         }
         self.seconds += 1;
-        if self.seconds % CONTENT_KEYFRAME_SECONDS == 0 {
+        if self.seconds.is_multiple_of(CONTENT_KEYFRAME_SECONDS) {
             for source in self.sources.values_mut().filter(|source| source.attendee.content) {
-                let spared = self.sessions.get(&source.owner).is_none_or(|s: &Session| s.disable_periodic_keyframes);
+                let spared =
+                    self.sessions.get(&source.owner).is_none_or(|s: &Session| s.disable_periodic_keyframes);
                 for layer in source.layers.iter_mut().filter(|layer| !spared && layer.ssrc.is_some()) {
                     layer.uplink.keyframes.request();
                 }
@@ -276,7 +291,7 @@ impl Meeting {
     }
 
     /// Every two seconds: how much each stream takes, for the clients' own policies.
-    pub(crate) fn send_bitrates(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn send_bitrates(&self, cx: &mut Cx<'_>) {
         for session in self.sessions.values().filter(|s| s.is_listening() && !s.attendee.content) {
             let others = self.sources.values().filter(|source| source.attendee.id != session.attendee.id);
             let layers = others.flat_map(|source| source.on_offer(cx.now));

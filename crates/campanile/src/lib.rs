@@ -25,7 +25,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Method, Request, Response};
 use axum::routing::get;
+use campanile_media::peer::Certificate;
 use campanile_meeting::registry::Registry;
+use campanile_meeting::service::{Limits, ServiceConfig};
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng as _;
 use serde::Serialize;
@@ -38,7 +40,7 @@ use crate::installation::{Installation, create_data_dir, random};
 use crate::sigv4::Credentials;
 use crate::state::{AppState, Site};
 use crate::store::{Store, StoreError};
-use crate::worker::WorkerHandle;
+use crate::worker::WorkerConfig;
 
 /// Last four hex digits of the meeting ids made here. There is one cell as yet.
 const CELL: u16 = 0x0001;
@@ -157,7 +159,18 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let socket = UdpSocket::bind(media_listen).map_err(no_media)?;
     let media = socket.local_addr().map_err(no_media)?;
     let announce = announced(&config, media).await?;
-    let worker: WorkerHandle = worker::start(socket, announce).map_err(StartError::Worker)?;
+    let certificate = Certificate::generate().map_err(|error| StartError::Worker(io::Error::other(error)))?;
+    let worker = worker::start(WorkerConfig {
+        socket,
+        service: ServiceConfig {
+            certificate,
+            media_address: announce,
+            allow_plain: false,
+            limits: Limits::default(),
+        },
+        seed: random::<32>().map_err(in_data_dir)?,
+    })
+    .map_err(StartError::Worker)?;
 
     let site = Site {
         tls: config.tls(),

@@ -56,7 +56,8 @@ async fn control(
 
 /// The second of the two subprotocols offered.
 fn join_token(headers: &HeaderMap) -> Option<&str> {
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let offered =
+        headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
     offered.flat_map(|value| value.split(',')).map(str::trim).find(|token| *token != SUBPROTOCOL)
 }
 

@@ -104,12 +104,12 @@ impl WorkerHandle {
 
     /// Passes on a frame; waits while the worker has too many.
     pub async fn frame(&self, session: SessionId, frame: ClientFrame) {
-        self.from_socket(session, FromSocket::Frame(Box::new(frame))).await;
+        self.pass_on(session, FromSocket::Frame(Box::new(frame))).await;
     }
 
     /// Tells that a socket is gone.
     pub async fn disconnected(&self, session: SessionId) {
-        self.from_socket(session, FromSocket::Disconnected).await;
+        self.pass_on(session, FromSocket::Disconnected).await;
     }
 
     /// Ends the worker's thread.
@@ -123,7 +123,7 @@ impl WorkerHandle {
         let _ = self.waker.wake();
     }
 
-    async fn from_socket(&self, session: SessionId, what: FromSocket) {
+    async fn pass_on(&self, session: SessionId, what: FromSocket) {
         let _ = self.frames.send((session, what)).await;
         let _ = self.waker.wake();
     }
@@ -216,7 +216,14 @@ impl Worker {
                     self.guarded(|service| service.connect(now, session, *admission));
                 }
                 Control::Command(command) => self.guarded(|service| service.handle_command(now, command)),
-                Control::Stop => return false,
+                Control::Stop => {
+                    // A code on which clients come back: whoever stops is mostly about to start again.
+                    for mailbox in self.mailboxes.values() {
+                        let _ = mailbox
+                            .try_send(ToSocket::Close { code: 4500, reason: "the server is stopping" });
+                    }
+                    return false;
+                }
             }
         }
         true
@@ -231,7 +238,9 @@ impl Worker {
             }
             let now = Instant::now();
             match what {
-                FromSocket::Frame(frame) => self.guarded(|service| service.handle_frame(now, session, *frame)),
+                FromSocket::Frame(frame) => {
+                    self.guarded(|service| service.handle_frame(now, session, *frame))
+                }
                 FromSocket::Disconnected => {
                     self.mailboxes.remove(&session);
                     self.guarded(|service| service.disconnected(now, session));
@@ -283,7 +292,9 @@ impl Worker {
         loop {
             match self.service.poll_output() {
                 None => break,
-                Some(Output::Datagrams { to, segment_size, bytes }) => self.link.send(to, segment_size, bytes),
+                Some(Output::Datagrams { to, segment_size, bytes }) => {
+                    self.link.send(to, segment_size, bytes)
+                }
                 Some(Output::Frame { session, frame }) => {
                     post(&mut self.mailboxes, session, ToSocket::Frame(frame.encode(timestamp_ms)));
                 }
@@ -338,7 +349,8 @@ impl ReceiveBuffers {
     }
 
     fn receive(&mut self, link: &Link) -> io::Result<usize> {
-        let mut slices: Vec<IoSliceMut<'_>> = self.bytes.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+        let mut slices: Vec<IoSliceMut<'_>> =
+            self.bytes.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
         link.state.recv(UdpSockRef::from(&link.socket), &mut slices, &mut self.metas)
     }
 }

@@ -221,15 +221,7 @@ pub fn write_retransmission(
     numbers: Rewritten,
     packet: &StoredPacket,
 ) {
-    rtp::write_header(
-        out,
-        rtx_payload_type,
-        packet.marker,
-        rtx_seq,
-        numbers.timestamp,
-        rtx_ssrc,
-        extensions,
-    );
+    rtp::write_header(out, rtx_payload_type, packet.marker, rtx_seq, numbers.timestamp, rtx_ssrc, extensions);
     out.extend_from_slice(&numbers.seq.to_be_bytes());
     write_payload(out, numbers, packet);
 }
@@ -281,7 +273,11 @@ mod tests {
         assert_eq!(forwarder.offer(now, 12, &vp8(5, 0, 1, 1, true)), None, "another stream's keyframe");
         assert_eq!(forwarder.offer(now, 11, &vp8(6, 0, 2, 2, true)).map(|r| r.seq), Some(100));
         assert_eq!(forwarder.awaits_keyframe_of(), None);
-        assert_eq!(forwarder.offer(now, 11, &vp8(8, 0, 3, 3, false)).map(|r| r.seq), Some(102), "a loss stays a gap");
+        assert_eq!(
+            forwarder.offer(now, 11, &vp8(8, 0, 3, 3, false)).map(|r| r.seq),
+            Some(102),
+            "a loss stays a gap"
+        );
         assert_eq!(forwarder.offer(now, 11, &vp8(7, 0, 2, 2, false)).map(|r| r.seq), Some(101));
         assert_eq!(forwarder.offer(now, 11, &vp8(4, 0, 0, 0, false)), None, "from before the keyframe");
     }
@@ -294,7 +290,10 @@ mod tests {
         forwarder.offer(now, 11, &vp8(6, 90_000, 0x7fff, 255, true));
         forwarder.set_target(Some(12));
         let later = now + Duration::from_millis(66);
-        assert!(forwarder.offer(later, 11, &vp8(7, 95_940, 0x0000, 0, false)).is_some(), "the old one goes on");
+        assert!(
+            forwarder.offer(later, 11, &vp8(7, 95_940, 0x0000, 0, false)).is_some(),
+            "the old one goes on"
+        );
         let packet = vp8(900, 1, 500, 9, true);
         let numbers = forwarder.offer(later + Duration::from_millis(40), 12, &packet).expect("switches");
         assert_eq!((numbers.seq, numbers.timestamp), (1, 95_940 + 3600));

@@ -86,7 +86,15 @@ mod tests {
     use super::*;
 
     fn packet(seq: SeqNo, payload: &[u8]) -> NewPacket<'_> {
-        NewPacket { seq, timestamp: 0, marker: false, payload, info: Default::default(), codec: 0, orientation: None }
+        NewPacket {
+            seq,
+            timestamp: 0,
+            marker: false,
+            payload,
+            info: Default::default(),
+            codec: 0,
+            orientation: None,
+        }
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub fn choose_layer(layers: impl Iterator<Item = LayerState> + Clone, wish: Wish
         },
     };
     let flowing = layers.filter(|layer| layer.flowing);
-    let fits = flowing.clone().filter(|layer| layer.max_bitrate <= limit).max_by_key(|layer| layer.max_bitrate);
+    let fits =
+        flowing.clone().filter(|layer| layer.max_bitrate <= limit).max_by_key(|layer| layer.max_bitrate);
     fits.or_else(|| flowing.min_by_key(|layer| layer.max_bitrate)).map(|layer| layer.stream_id)
 }
 
@@ -48,7 +49,11 @@ mod tests {
     fn the_best_flowing_layer_within_the_wish() {
         fn check(flowing: [bool; 3], wish: Wish, expected: Option<u32>) {
             let layers = [(11, 300), (12, 600), (13, 1200)].into_iter().zip(flowing).map(
-                |((stream_id, kbps), flowing)| LayerState { stream_id, max_bitrate: Bitrate::kbps(kbps), flowing },
+                |((stream_id, kbps), flowing)| LayerState {
+                    stream_id,
+                    max_bitrate: Bitrate::kbps(kbps),
+                    flowing,
+                },
             );
             assert_eq!(choose_layer(layers, wish), expected, "{flowing:?} {wish:?}");
         }
