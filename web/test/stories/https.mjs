@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { launchBrowser, Server } from '../harness.mjs';
-import { Visitor } from './page.mjs';
+import { Visitor } from '../visitor.mjs';
 
 const NAMESPACE = `campanile${process.pid}`;
 const OUTSIDE = `cv${process.pid % 100000}a`;
