@@ -15,9 +15,9 @@ use campanile_media::rtp::{self, RtpHeader};
 use campanile_meeting::ids::{AttendeeKey, CONTENT_SUFFIX, SessionId};
 use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::{
-    Adaption, AudioStatus, AudioStreamIdInfo, ClientDetails, ClientFrame, DeliveredMessage, Duplex, FrameKind,
-    Index, Join, MediaType, QualityPreference, Sdp, ServerFrame, StreamDescriptor, Subscribe, SubscribeAck,
-    VideoSubscription,
+    Adaption, AudioStatus, AudioStreamIdInfo, ClientDetails, ClientFrame, DeliveredMessage, Duplex,
+    FrameKind, Index, Join, MediaType, QualityPreference, Sdp, ServerFrame, StreamDescriptor, Subscribe,
+    SubscribeAck, VideoSubscription,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::RngCore;
@@ -507,7 +507,9 @@ impl Client {
         }
         match frame {
             ServerFrame::Ping { id } => self.say(ClientFrame::Pong { id }),
-            ServerFrame::Pong { id } if id + 1 == self.connection.next_ping => self.connection.missed_pongs = 0,
+            ServerFrame::Pong { id } if id + 1 == self.connection.next_ping => {
+                self.connection.missed_pongs = 0
+            }
             ServerFrame::JoinAck(ack) => {
                 self.connection.has_join_ack = true;
                 self.connection.server_side =
@@ -762,7 +764,14 @@ impl Client {
         }
         let mut send_streams = Vec::new();
         if self.audio {
-            send_streams.push(descriptor(1, 1, MediaType::Audio, "AmazonChimeExpressAudio", 600, self.attendee));
+            send_streams.push(descriptor(
+                1,
+                1,
+                MediaType::Audio,
+                "AmazonChimeExpressAudio",
+                600,
+                self.attendee,
+            ));
         }
         if let Some(camera) = &camera {
             let simulcast = camera.layers_kbps.len() > 1;
@@ -809,9 +818,9 @@ impl Client {
             })
             .collect();
         let gone = connection.screens.extract_if(.., |screen| {
-            !tracks.iter().any(|(mid, ssrc, who)| {
-                (mid, *ssrc, who) == (&screen.mid, screen.ssrc, &screen.attendee)
-            })
+            !tracks
+                .iter()
+                .any(|(mid, ssrc, who)| (mid, *ssrc, who) == (&screen.mid, screen.ssrc, &screen.attendee))
         });
         self.old_screens.extend(gone);
         for (mid, ssrc, attendee) in tracks {
@@ -841,7 +850,8 @@ impl Client {
                 });
             }
         }
-        if self.connection.camera_sent && self.connection.sender.is_none()
+        if self.connection.camera_sent
+            && self.connection.sender.is_none()
             && let Some(camera) = self.camera.clone()
         {
             let rng = &mut self.rng;

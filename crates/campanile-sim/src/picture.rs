@@ -84,8 +84,12 @@ impl Camera {
 
     /// The same, with its counters about to wrap.
     pub fn about_to_wrap(self) -> Camera {
-        let first_numbers =
-            Some(Numbers { sequence: 65_500, timestamp: u32::MAX - 90_000, picture: 32_750, tl0_picture: 250 });
+        let first_numbers = Some(Numbers {
+            sequence: 65_500,
+            timestamp: u32::MAX - 90_000,
+            picture: 32_750,
+            tl0_picture: 250,
+        });
         Camera { first_numbers, ..self }
     }
 
@@ -179,12 +183,7 @@ pub(crate) struct Wire<'a> {
 }
 
 impl Sender {
-    pub(crate) fn new(
-        now: Instant,
-        camera: Camera,
-        mid: &str,
-        mut random: impl FnMut() -> u32,
-    ) -> Sender {
+    pub(crate) fn new(now: Instant, camera: Camera, mid: &str, mut random: impl FnMut() -> u32) -> Sender {
         let layers = camera.layers_kbps.iter().map(|kbps| {
             let chosen = Numbers {
                 sequence: random() as u16,
@@ -556,13 +555,16 @@ impl Screen {
     fn decode(&mut self, now: Instant, start: SeqNo, end: SeqNo) {
         let first = self.waiting[&start];
         let in_sequence = self.next == Some(start);
-        let whole = self.waiting.range(start..=end).enumerate().all(|(at, (_, packet))| {
-            packet.truth == Truth { at: at as u16, ..first.truth }
-        });
+        let whole = self
+            .waiting
+            .range(start..=end)
+            .enumerate()
+            .all(|(at, (_, packet))| packet.truth == Truth { at: at as u16, ..first.truth });
         let all = start.distance_to(end) + 1 == i64::from(first.truth.of);
         let mut sound = whole && all && first.keyframe == first.truth.keyframe;
         if let Some(last) = self.last {
-            let successor = last.truth.layer == first.truth.layer && last.truth.frame + 1 == first.truth.frame;
+            let successor =
+                last.truth.layer == first.truth.layer && last.truth.frame + 1 == first.truth.frame;
             sound &= first.keyframe || successor;
             if let (true, Some(last), Some(picture)) = (in_sequence, last.picture, first.picture) {
                 self.seen.picture_breaks += u64::from(picture != following(last));

@@ -40,8 +40,7 @@ impl Microphone {
         .expect("these are settings that Opus knows");
         encoder.set_prediction_disabled(true);
         let step = TAU * hz as f32 / SAMPLE_RATE_HZ as f32;
-        let pcm: Vec<f32> =
-            (0..FRAME_SAMPLES).map(|at| TONE_AMPLITUDE * (step * at as f32).sin()).collect();
+        let pcm: Vec<f32> = (0..FRAME_SAMPLES).map(|at| TONE_AMPLITUDE * (step * at as f32).sin()).collect();
         let encode = |_| {
             let mut packet = vec![0; 400];
             let bytes = encoder.encode_f32(&pcm, &mut packet).expect("20 ms fit");
@@ -106,8 +105,7 @@ impl Ear {
         let (mut before, mut last) = (0.0f64, 0.0f64);
         for (at, sample) in self.heard.iter().enumerate() {
             let window = 1.0 - (TAU * at as f32 / length).cos();
-            (before, last) =
-                (last, f64::from(sample * window) + f64::from(coefficient) * last - before);
+            (before, last) = (last, f64::from(sample * window) + f64::from(coefficient) * last - before);
         }
         let power = before * before + last * last - f64::from(coefficient) * before * last;
         let amplitude = power.max(0.0).sqrt() * 2.0 / f64::from(length);

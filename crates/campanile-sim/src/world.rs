@@ -510,13 +510,18 @@ impl Inner {
         loop {
             let event = self.events.peek().map(|Reverse(event)| event.at);
             let server = self.service.poll_timeout();
-            let Some(next) = event.into_iter().chain(server).min().filter(|next| *next <= until) else { break };
+            let Some(next) = event.into_iter().chain(server).min().filter(|next| *next <= until) else {
+                break;
+            };
             self.now = self.now.max(next);
             if server.is_some_and(|due| due <= self.now) {
                 self.service.handle_timeout(self.now);
                 self.drain();
                 let again = self.service.poll_timeout();
-                assert!(again.is_none_or(|again| again > self.now), "the server asks for time that has passed");
+                assert!(
+                    again.is_none_or(|again| again > self.now),
+                    "the server asks for time that has passed"
+                );
                 continue;
             }
             if let Some(Reverse(event)) = self.events.pop() {
@@ -686,7 +691,9 @@ impl Inner {
                 Some(Output::Frame { session, frame }) => self.send_frame(session, &frame),
                 Some(Output::Close { session, code, .. }) => self.close(session, code),
                 Some(Output::Datagrams { to, segment_size, bytes }) => {
-                    let Some(at) = self.seats.iter().position(|seat| seat.client.addr == to) else { continue };
+                    let Some(at) = self.seats.iter().position(|seat| seat.client.addr == to) else {
+                        continue;
+                    };
                     for datagram in bytes.chunks(segment_size) {
                         let arrivals = self.seats[at].down.pass(self.now, datagram.len());
                         for arrival in arrivals.first.into_iter().chain(arrivals.second) {
