@@ -479,5 +479,35 @@ fn format_amz_date(unix_s: u64) -> String {
     format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
+/// Entry points for fuzzing: no bytes may make them panic.
+pub mod fuzz {
+    use super::*;
+
+    /// A stranger's request: first line the target, second the `Authorization`, the rest the date and the body.
+    pub fn request(data: &[u8]) {
+        let text = String::from_utf8_lossy(data);
+        let mut lines = text.splitn(4, '\n');
+        let mut line = || lines.next().unwrap_or_default();
+        let (target, authorization, date, body) = (line(), line(), line(), line());
+        let once = canonical_query(target);
+        assert_eq!(canonical_query(&once), once, "what is canonical stays as it is");
+        let _ = canonical_path(target);
+        let _ = parse_amz_date(date).map(|unix_s| check_skew(date, unix_s, 0));
+        let request = axum::http::Request::builder()
+            .uri(target)
+            .header(header::HOST, "localhost")
+            .header(AMZ_DATE, date)
+            .header(header::AUTHORIZATION, authorization);
+        let Ok(request) = request.body(()) else { return };
+        let unknowable = Credentials {
+            access_key_id: String::new(),
+            secret_access_key: "\u{0}not to be guessed".into(),
+            session_token: None,
+        };
+        let now_unix_s = parse_amz_date(date).unwrap_or_default();
+        assert!(verify(&request.into_parts().0, body.as_bytes(), now_unix_s, |_| Some(&unknowable)).is_err());
+    }
+}
+
 #[cfg(test)]
 mod tests;

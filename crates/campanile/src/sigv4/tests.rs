@@ -302,3 +302,15 @@ fn dates_go_both_ways() {
         assert_eq!(parse_amz_date(wrong), None, "{wrong}");
     }
 }
+
+#[test]
+fn a_strangers_request_is_harmless() {
+    fuzz::request(b"");
+    fuzz::request(
+        b"/?a&=&%&b=%f\nAWS4-HMAC-SHA256 Credential=a/b/c/chime/aws4_request,SignedHeaders=;;,Signature=\n\n",
+    );
+    fuzz::request(
+        b"/x?y\nAWS4-HMAC-SHA256 Credential=k/20261121/r/chime/aws4_request,SignedHeaders=host;x-amz-date,Signature=0\n20261121T002606Z\nbody",
+    );
+    fuzz::request(&[0xff; 64]);
+}
