@@ -51,7 +51,7 @@ targets! {
     sdp = campanile_media::peer::sdp::fuzz::sdp, 3_000;
     server_frame = campanile_wire::fuzz::server_frame, 20_000;
     signaling_frame = campanile_wire::fuzz::signaling_frame, 20_000;
-    sigv4 = campanile::sigv4::fuzz::sigv4, 5_000;
+    sigv4 = sigv4, 5_000;
     srtp = campanile_media::peer::srtp::fuzz::srtp, 5_000;
     stun_and_demux = campanile_media::peer::fuzz::stun_and_demux, 5_000;
     twcc = campanile_media::rtcp::fuzz::twcc, 5_000;
@@ -73,4 +73,9 @@ fn target(name: &str) -> Target {
 
 fn mixer(data: &[u8]) {
     campanile_media::mix::fuzz::mixer(std::time::Instant::now(), data);
+}
+
+fn sigv4(data: &[u8]) {
+    campanile::sigv4::fuzz::request(data);
+    campanile::sigv4::fuzz::signed(data);
 }

@@ -453,7 +453,7 @@ impl Meeting {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(link) = &mut session.link else { return };
         if let Some(address) = from.or(link.peer.remote_addr()) {
-            cx.directory.learn_address(link, address, meeting, id);
+            cx.directory.learn_address(cx.now, link, address, meeting, id);
         }
         cx.touch(meeting, id);
         if session.present || link.peer.state() != PeerState::Connected {
