@@ -32,6 +32,10 @@ const LEVEL_TICKS: u64 = 10;
 const SECOND_TICKS: u64 = 50;
 const BITRATES_TICKS: u64 = 100;
 const PING_TICKS: u64 = 500;
+/// Between two indexes: each goes to everybody, and whatever changes meanwhile can wait this long.
+const INDEX_INTERVAL: Duration = Duration::from_millis(100);
+/// Connections of one attendee (or content share) at once: the one in use, and others that a bad network has left behind.
+const CONNECTIONS_MAX: usize = 8;
 /// The client's own limit on subscriptions is applied by lowest stream id, so it must not bind: above all cameras
 /// and shares (signaling specification, trap 39).
 const SUBSCRIPTION_HEADROOM: usize = 3;
@@ -70,6 +74,7 @@ pub(crate) struct Meeting {
     /// The streams that the last index named.
     pub(crate) offered: Vec<u32>,
     pub(crate) index_due: bool,
+    next_index: Instant,
     pub(crate) levels: Levels,
     pub(crate) last_common_codecs: Vec<VideoCodec>,
     pub(crate) seconds: u64,
@@ -96,6 +101,7 @@ impl Meeting {
             next_group_id: first_id,
             offered: Vec::new(),
             index_due: false,
+            next_index: now,
             levels: Levels::default(),
             last_common_codecs: Vec::new(),
             seconds: 0,
@@ -136,6 +142,13 @@ impl Meeting {
     pub(crate) fn connect(&mut self, cx: &mut Cx<'_>, id: SessionId, admission: Admission) {
         let Admission { attendee, external_user_id, capabilities, .. } = admission;
         self.next_tick = self.next_tick.max(cx.now);
+        let theirs = self.sessions.values().filter(|session| session.attendee == attendee);
+        if theirs.clone().count() >= CONNECTIONS_MAX
+            && let Some(oldest) = theirs.filter(|session| !session.is_in()).map(|session| session.id).next()
+        {
+            cx.close(oldest, close::TOO_MUCH, "too many connections of one attendee");
+            self.sessions.remove(&oldest);
+        }
         self.sessions.insert(id, Session::new(cx.now, id, attendee, external_user_id, capabilities));
         if self.over {
             cx.close(id, close::MEETING_ENDED, "the meeting has ended");
@@ -199,7 +212,11 @@ impl Meeting {
 
     /// JOIN: JOIN_ACK, INDEX, the roster and the replay leave in the same turn, in this order.
     fn join(&mut self, cx: &mut Cx<'_>, id: SessionId, join: Join) {
-        let Some(attendee) = self.sessions.get(&id).map(|session| session.attendee) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let attendee = session.attendee;
+        if !session.joins.take(cx.now) {
+            return cx.close(id, close::TOO_MUCH, "too many JOIN frames");
+        }
         if self.over {
             return cx.close(id, close::MEETING_ENDED, "the meeting has ended");
         }
@@ -391,11 +408,26 @@ impl Meeting {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.muted = muted;
         let audio_stream_id = session.audio_stream_id;
-        let present = session.present;
+        // One who switches to and fro is told about with the next levels: everybody gets each of these.
+        let tell = session.present && session.mutes.take(cx.now);
+        if tell {
+            session.told_muted = muted;
+        }
         self.mixer.set_muted(LegId(audio_stream_id), muted);
-        if present {
+        if tell {
             self.tell_roster(cx, vec![AudioStreamIdInfo::Mute { audio_stream_id, muted }]);
         }
+    }
+
+    /// Tells everybody of those whose last (un)muting was not told at once.
+    fn tell_late_mutes(&mut self, cx: &mut Cx<'_>) {
+        let late = self.sessions.values_mut().filter(|s| s.present && s.told_muted != s.muted);
+        let entry = |session: &mut Session| {
+            session.told_muted = session.muted;
+            AudioStreamIdInfo::Mute { audio_stream_id: session.audio_stream_id, muted: session.muted }
+        };
+        let entries = late.map(entry).collect();
+        self.tell_roster(cx, entries);
     }
 
     fn data_message(&mut self, cx: &mut Cx<'_>, id: SessionId, message: DataMessage) {
@@ -437,13 +469,14 @@ impl Meeting {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(link) = &mut session.link else { return };
         if let Some(address) = from.or(link.peer.remote_addr()) {
-            cx.directory.learn_address(link, address, meeting, id);
+            cx.directory.learn_address(cx.now, link, address, meeting, id);
         }
         cx.touch(meeting, id);
         if session.present || link.peer.state() != PeerState::Connected {
             return;
         }
         session.present = true;
+        session.told_muted = session.muted;
         info!(meeting_id = %meeting, attendee_id = %session.attendee, "present");
         let mut entries = vec![AudioStreamIdInfo::Present {
             audio_stream_id: session.audio_stream_id,
@@ -481,6 +514,7 @@ impl Meeting {
             self.repair_and_request(cx, feedback);
             if levels {
                 self.send_levels(cx);
+                self.tell_late_mutes(cx);
                 self.retarget_all(cx);
             }
             if second {
@@ -521,9 +555,11 @@ impl Meeting {
         }
     }
 
-    /// After each input: what changed for everybody is told once.
+    /// After each input: what changed for everybody is told once, and not too often.
     pub(crate) fn settle(&mut self, cx: &mut Cx<'_>) {
-        if std::mem::take(&mut self.index_due) {
+        if self.index_due && cx.now >= self.next_index {
+            self.index_due = false;
+            self.next_index = cx.now + INDEX_INTERVAL;
             self.send_index(cx);
         }
     }
