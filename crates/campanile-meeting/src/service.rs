@@ -407,3 +407,6 @@ impl MediaService {
         self.at_work = None;
     }
 }
+
+#[cfg(test)]
+mod tests;
