@@ -14,8 +14,10 @@ interface Tile {
 
 type BindVideo = (tileId: number, element: HTMLVideoElement) => void;
 
-/** The shape a camera picture usually has; what the grid tries to waste least room on. */
-const TILE_ASPECT = 16 / 9;
+/** The shape that a camera picture usually has. */
+const WIDEST = 16 / 9;
+/** Between two tiles; the style sheet's 0.75rem. */
+const GAP_PX = 12;
 
 function icon(name: string): SVGSVGElement {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
@@ -41,14 +43,22 @@ function hue(attendeeId: string): number {
   return sum;
 }
 
-/** How many columns make `count` tiles largest in a box of this size. */
-export function columnsFor(count: number, width: number, height: number): number {
-  let best = 1;
-  let bestWidth = 0;
+interface Shape {
+  width: number;
+  height: number;
+}
+
+/** The largest tiles of which `count` fit into a box: they may be cut as narrow as `narrowest`, but not wider than 16:9. */
+export function shapeFor(count: number, box: Shape, narrowest: number): Shape {
+  let best = { width: 0, height: 0 };
   for (let columns = 1; columns <= count; columns++) {
-    const rows = Math.ceil(count / columns);
-    const tileWidth = Math.min(width / columns, (height / rows) * TILE_ASPECT);
-    if (tileWidth > bestWidth) [best, bestWidth] = [columns, tileWidth];
+    const room = {
+      width: (box.width - GAP_PX * (columns - 1)) / columns,
+      height: box.height / Math.ceil(count / columns) - GAP_PX,
+    };
+    const width = Math.min(room.width, room.height * WIDEST);
+    const height = Math.min(room.height, width / narrowest);
+    if (width * height > best.width * best.height) best = { width: Math.floor(width), height: Math.floor(height) };
   }
   return best;
 }
@@ -169,11 +179,10 @@ export class Stage {
     const tiles = $('tiles');
     const sharing = this.shares.size > 0;
     $('stage').classList.toggle('sharing', sharing);
-    const { clientWidth, clientHeight } = tiles;
-    const count = Math.max(1, this.people.size);
-    const columns = columnsFor(count, clientWidth, clientHeight);
-    tiles.style.setProperty('--columns', String(columns));
-    tiles.style.setProperty('--rows', String(Math.ceil(count / columns)));
+    const box = { width: tiles.clientWidth, height: tiles.clientHeight };
+    const { width, height } = shapeFor(Math.max(1, this.people.size), box, box.width < box.height ? 1 : 4 / 3);
+    tiles.style.setProperty('--tile-width', `${width}px`);
+    tiles.style.setProperty('--tile-height', `${height}px`);
   }
 }
 

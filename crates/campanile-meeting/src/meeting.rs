@@ -34,13 +34,17 @@ const BITRATES_TICKS: u64 = 100;
 const PING_TICKS: u64 = 500;
 /// Between two indexes: each goes to everybody, and whatever changes meanwhile can wait this long.
 const INDEX_INTERVAL: Duration = Duration::from_millis(100);
-/// Data messages replayed in one frame: some 130 KB of the longest.
-const REPLAY_MESSAGES_MAX: usize = 64;
 /// Connections of one attendee (or content share) at once: the one in use, and others that a bad network has left behind.
 const CONNECTIONS_MAX: usize = 8;
 /// The client's own limit on subscriptions is applied by lowest stream id, so it must not bind: above all cameras
 /// and shares (signaling specification, trap 39).
 const SUBSCRIPTION_HEADROOM: usize = 3;
+
+/// Data messages in one frame of a replay: up to 64 KB. One by one, a full store would overflow a socket's mailbox.
+const REPLAYED_AT_ONCE: usize = 32;
+/// Ids of a meeting begin at the seconds since then (2020-01-01), so they are higher than in an earlier life of the same
+/// meeting, before everybody was gone for a moment or the worker started anew: clients keep the highest they know.
+const FIRST_IDS_UNIX: Duration = Duration::from_secs(1_577_836_800);
 
 /// Close codes that the client understands (signaling specification, sections 2.2 and 9.1).
 pub(crate) mod close {
@@ -84,7 +88,8 @@ pub(crate) struct Meeting {
 }
 
 impl Meeting {
-    pub(crate) fn new(id: MeetingId, now: Instant) -> Meeting {
+    pub(crate) fn new(id: MeetingId, now: Instant, unix: Duration) -> Meeting {
+        let first_id = 1 + unix.saturating_sub(FIRST_IDS_UNIX).as_secs() as u32;
         // Meetings' ticks are spread over the interval by their ids, so that a worker's load is even.
         let phase = Duration::from_micros(id.0.as_u128() as u64 % TICK.as_micros() as u64);
         Meeting {
@@ -92,8 +97,8 @@ impl Meeting {
             sessions: BTreeMap::new(),
             sources: BTreeMap::new(),
             mixer: Mixer::new(),
-            next_stream_id: 1,
-            next_group_id: 1,
+            next_stream_id: first_id,
+            next_group_id: first_id,
             offered: Vec::new(),
             index_due: false,
             next_index: now,
@@ -101,7 +106,7 @@ impl Meeting {
             last_common_codecs: Vec::new(),
             seconds: 0,
             data: DataMessages::new(now),
-            next_audio_stream_id: 1,
+            next_audio_stream_id: first_id,
             owners: BTreeMap::new(),
             next_tick: now + phase,
             ticks: 0,
@@ -109,9 +114,14 @@ impl Meeting {
         }
     }
 
-    /// When [`tick`](Self::tick) is due; `None` when nothing is left of the meeting.
+    /// When [`tick`](Self::tick) is due; `None` when nothing is left of the meeting. An empty one rests until the last
+    /// data message kept for newcomers expires.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
-        if self.sessions.is_empty() { None } else { Some(self.next_tick) }
+        match self.sessions.is_empty() {
+            false => Some(self.next_tick),
+            true if self.over => None,
+            true => self.data.kept_until(),
+        }
     }
 
     /// Sessions whose sockets are open.
@@ -131,6 +141,7 @@ impl Meeting {
 
     pub(crate) fn connect(&mut self, cx: &mut Cx<'_>, id: SessionId, admission: Admission) {
         let Admission { attendee, external_user_id, capabilities, .. } = admission;
+        self.next_tick = self.next_tick.max(cx.now);
         let theirs = self.sessions.values().filter(|session| session.attendee == attendee);
         if theirs.clone().count() >= CONNECTIONS_MAX
             && let Some(oldest) = theirs.filter(|session| !session.is_in()).map(|session| session.id).next()
@@ -186,7 +197,9 @@ impl Meeting {
             ClientFrame::AudioControl { muted } => self.mute(cx, id, muted),
             ClientFrame::DataMessages(messages) => {
                 for message in messages {
-                    self.data_message(cx, id, message);
+                    if self.sessions.get(&id).is_some_and(Session::is_listening) {
+                        self.data_message(cx, id, message);
+                    }
                 }
             }
             // Promotion belongs to replicated meetings, of which there are none yet.
@@ -250,8 +263,7 @@ impl Meeting {
         }
         if !attendee.content {
             let replay: Vec<_> = self.data.replay(cx.clock.unix(cx.now).as_nanos() as i64).cloned().collect();
-            // Few frames: they wait in the newcomer's mailbox all at once.
-            for messages in replay.chunks(REPLAY_MESSAGES_MAX) {
+            for messages in replay.chunks(REPLAYED_AT_ONCE) {
                 cx.frame(id, ServerFrame::DataMessages(messages.to_vec()));
             }
         }
@@ -357,9 +369,13 @@ impl Meeting {
     pub(crate) fn end(&mut self, cx: &mut Cx<'_>) {
         info!(meeting_id = %self.id, "meeting ended");
         self.over = true;
-        let all: Vec<_> = self.sessions.keys().copied().collect();
-        for id in all {
-            self.end_session(cx, id, AudioStatus::MeetingEnded);
+        // Shares first: else they would be told that their attendee was removed.
+        for content in [true, false] {
+            let these = self.sessions.values().filter(|session| session.attendee.content == content);
+            let these: Vec<_> = these.map(|session| session.id).collect();
+            for id in these {
+                self.end_session(cx, id, AudioStatus::MeetingEnded);
+            }
         }
     }
 
@@ -477,6 +493,9 @@ impl Meeting {
 
     /// The heartbeat.
     pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) {
+        if self.sessions.is_empty() {
+            return self.data.forget_expired(cx.now);
+        }
         let has_media = self.sessions.values().any(|session| session.link.is_some());
         let interval = if has_media { TICK } else { SLOW_TICK };
         self.next_tick = (self.next_tick + interval).max(cx.now - LAG_MAX.min(interval));

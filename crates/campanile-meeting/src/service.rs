@@ -261,9 +261,9 @@ impl MediaService {
 
     /// A client's socket has opened, and the registry has admitted it.
     pub fn connect(&mut self, now: Instant, session: SessionId, admission: Admission) {
-        let meeting = admission.meeting;
+        let (meeting, unix) = (admission.meeting, self.clock.unix(now));
         self.sessions.insert(session, meeting);
-        self.meetings.entry(meeting).or_insert_with(|| Meeting::new(meeting, now));
+        self.meetings.entry(meeting).or_insert_with(|| Meeting::new(meeting, now, unix));
         self.with_meeting(now, meeting, |meeting, cx| meeting.connect(cx, session, admission));
     }
 
@@ -328,7 +328,8 @@ impl MediaService {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is wanted next; `None` while nobody is connected.
+    /// When [`handle_timeout`](Self::handle_timeout) is wanted next; `None` while nobody is connected and
+    /// nothing is kept for those who come.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }
