@@ -112,7 +112,7 @@ impl World {
             allow_plain: true,
             limits: Limits::default(),
         };
-        let clock = WallClock { instant: now, unix: Duration::from_secs(1_700_000_000) };
+        let clock = WallClock { instant: now, unix: Duration::ZERO }; // ids of streams begin with 1
         let mut world = World {
             service: MediaService::new(config, clock, [7; 32]),
             start: now,
