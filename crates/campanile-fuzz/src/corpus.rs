@@ -48,8 +48,11 @@ fn read(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 fn attempt(name: &str, input: &[u8], origin: &str) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| crate::run(name, input))) {
         let file = std::env::temp_dir().join(format!("campanile-{name}-{}", std::process::id()));
-        let kept = fs::write(&file, input).map_or_else(|error| error.to_string(), |()| file.display().to_string());
-        eprintln!("{name} failed on {origin}; the input is in {kept}; once mended, keep it in fuzz/corpus/{name}");
+        let kept =
+            fs::write(&file, input).map_or_else(|error| error.to_string(), |()| file.display().to_string());
+        eprintln!(
+            "{name} failed on {origin}; the input is in {kept}; once mended, keep it in fuzz/corpus/{name}"
+        );
         resume_unwind(panic);
     }
 }

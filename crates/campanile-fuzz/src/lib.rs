@@ -41,21 +41,21 @@ macro_rules! targets {
 }
 
 targets! {
-    api_requests = campanile_wire::api::fuzz::requests, 20_000;
-    join_token = campanile_meeting::registry::fuzz::join_token, 20_000;
-    mixer = mixer, 300;
-    operations = operations, 300;
-    opus_packet = campanile_opus::fuzz::opus_packet, 2_000;
-    rtcp = campanile_media::rtcp::fuzz::rtcp, 20_000;
-    rtp = campanile_media::rtp::fuzz::rtp, 20_000;
-    sdp = campanile_media::peer::sdp::fuzz::sdp, 3_000;
-    server_frame = campanile_wire::fuzz::server_frame, 20_000;
-    signaling_frame = campanile_wire::fuzz::signaling_frame, 20_000;
-    sigv4 = sigv4, 5_000;
-    srtp = campanile_media::peer::srtp::fuzz::srtp, 5_000;
-    stun_and_demux = campanile_media::peer::fuzz::stun_and_demux, 5_000;
-    twcc = campanile_media::rtcp::fuzz::twcc, 5_000;
-    video_payload = campanile_media::forward::fuzz::payload, 20_000;
+    api_requests = campanile_wire::api::fuzz::requests, 50_000;
+    join_token = campanile_meeting::registry::fuzz::join_token, 50_000;
+    mixer = mixer, 2_000;
+    operations = operations, 1_500;
+    opus_packet = campanile_opus::fuzz::opus_packet, 10_000;
+    rtcp = campanile_media::rtcp::fuzz::rtcp, 50_000;
+    rtp = campanile_media::rtp::fuzz::rtp, 50_000;
+    sdp = campanile_media::peer::sdp::fuzz::sdp, 10_000;
+    server_frame = campanile_wire::fuzz::server_frame, 50_000;
+    signaling_frame = campanile_wire::fuzz::signaling_frame, 50_000;
+    sigv4 = sigv4, 20_000;
+    srtp = campanile_media::peer::srtp::fuzz::srtp, 20_000;
+    stun_and_demux = campanile_media::peer::fuzz::stun_and_demux, 30_000;
+    twcc = campanile_media::rtcp::fuzz::twcc, 20_000;
+    video_payload = campanile_media::forward::fuzz::payload, 50_000;
 }
 
 /// Runs one target.

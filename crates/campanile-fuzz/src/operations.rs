@@ -112,7 +112,7 @@ impl World {
             allow_plain: true,
             limits: Limits::default(),
         };
-        let clock = WallClock { instant: now, unix: Duration::from_secs(1_700_000_000) };
+        let clock = WallClock { instant: now, unix: Duration::ZERO }; // ids of streams begin with 1
         let mut world = World {
             service: MediaService::new(config, clock, [7; 32]),
             start: now,
@@ -235,7 +235,15 @@ impl World {
         let timestamp = u32::from(sequence).wrapping_mul(3000);
         // Some of few SSRCs, some of many.
         let ssrc = if choices & 0x20 == 0 { u32::from(choices >> 2 & 7) } else { u32::from(sequence) };
-        rtp::write_header(&mut packet, payload_type, choices & 4 != 0, sequence, timestamp, ssrc, &extensions);
+        rtp::write_header(
+            &mut packet,
+            payload_type,
+            choices & 4 != 0,
+            sequence,
+            timestamp,
+            ssrc,
+            &extensions,
+        );
         if matches!(payload_type, 97 | 103) {
             packet.extend_from_slice(&input.u16().to_be_bytes());
         }
@@ -297,7 +305,8 @@ impl World {
                 Some(Output::Datagrams { to, segment_size, bytes }) => {
                     assert!(!bytes.is_empty() && segment_size > 0 && bytes.len() < 65_536);
                     bytes_sent += bytes.len();
-                    *self.datagrams.entry(to.port()).or_default() += bytes.len().div_ceil(segment_size) as u32;
+                    *self.datagrams.entry(to.port()).or_default() +=
+                        bytes.len().div_ceil(segment_size) as u32;
                 }
                 Some(Output::Frame { session, frame }) => {
                     let innocent = is_innocent(&self.connections, session);

@@ -138,7 +138,8 @@ impl MediaLink {
             None => {
                 let route = self.identify(header, packet, layers)?;
                 if self.routes.len() == SSRCS_MAX {
-                    let heard = self.routes.iter().enumerate().map(|(at, reception)| (reception.heard_at, at));
+                    let heard =
+                        self.routes.iter().enumerate().map(|(at, reception)| (reception.heard_at, at));
                     let (_, oldest) = heard.min()?;
                     self.routes.remove(oldest);
                 }

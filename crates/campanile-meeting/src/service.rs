@@ -408,3 +408,6 @@ impl MediaService {
         self.at_work = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

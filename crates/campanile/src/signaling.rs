@@ -68,7 +68,8 @@ fn join_token(headers: &HeaderMap) -> Option<&str> {
 
 async fn serve(state: AppState, meeting_id: String, token: String, mut socket: WebSocket) {
     let admitted = match meeting_id.parse::<MeetingId>() {
-        Err(_) => Err(JoinError::MeetingEnded),
+        // Without a word in the log: it may be anything, and of any length.
+        Err(_) => return close(&mut socket, MEETING_ENDED, "meeting ended").await,
         Ok(meeting) => {
             let registry = state.registry();
             registry.admit(meeting, &token).map(|admission| {

@@ -204,7 +204,12 @@ impl SrtpReceiver {
     /// [`SrtpError::KeyLength`].
     pub fn new(profile: SrtpProfile, key: &[u8], salt: &[u8]) -> Result<SrtpReceiver, SrtpError> {
         let (rtp, rtcp) = session_ciphers(profile, key, salt)?;
-        Ok(SrtpReceiver { rtp, rtcp, rtp_streams: Streams::new(SSRCS_MAX), rtcp_streams: Streams::new(SSRCS_MAX) })
+        Ok(SrtpReceiver {
+            rtp,
+            rtcp,
+            rtp_streams: Streams::new(SSRCS_MAX),
+            rtcp_streams: Streams::new(SSRCS_MAX),
+        })
     }
 
     /// Opens an SRTP packet in place; `header` is its [`RtpHeader::parse_sealed`]. Returns the plaintext packet's
