@@ -53,14 +53,15 @@ fn target(name: &str, seconds: u32) -> Result<(), Failure> {
         return Err(format!("There is no fuzz target `{name}`. There are: {}.", known.join(", ")));
     }
     let fuzz = root().join("fuzz");
-    let [corpus, artifacts] = [fuzz.join("corpus").join(name), fuzz.join("artifacts").join(name)];
-    for folder in [&corpus, &artifacts] {
+    // What is found goes beside the build, and the corpus that is kept in git is only read: to keep a find, copy it.
+    let [found, artifacts] = [fuzz.join("target/corpus").join(name), fuzz.join("artifacts").join(name)];
+    for folder in [&found, &artifacts] {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     // With an explicit target, build scripts and proc macros are spared the instruments.
     let host = host()?;
     let mut run_target = cargo(&["run", "--release", "--target", &host, "--bin", name, "--"]);
-    run_target.current_dir(&fuzz).env("RUSTFLAGS", COVERAGE).arg(&corpus);
+    run_target.current_dir(&fuzz).env("RUSTFLAGS", COVERAGE).arg(&found).arg(fuzz.join("corpus").join(name));
     run_target.arg(format!("-max_total_time={seconds}")).arg(artifact_prefix(artifacts));
     println!("\n== fuzzing {name} for {seconds} s");
     run(&mut run_target)
