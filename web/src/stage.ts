@@ -36,6 +36,12 @@ function initials(name: string): string {
   return (first + last).toUpperCase();
 }
 
+/** What to write on a shared screen. */
+function screenOf(person: Person | undefined): string {
+  if (!person) return 'A shared screen';
+  return person.self ? 'Your screen' : `${person.name}’s screen`;
+}
+
 /** A hue of one's own, the same on everybody's page. */
 function hue(attendeeId: string): number {
   let sum = 0;
@@ -85,14 +91,14 @@ export class Stage {
         this.people.delete(attendeeId);
       }
     }
-    for (const person of people) {
+    for (const [index, person] of people.entries()) {
       const tile = this.people.get(person.attendeeId) ?? this.add(this.people, $('tiles'), person.attendeeId);
+      tile.item.style.order = String(index);
       tile.name.textContent = person.self ? `${person.name} (you)` : person.name;
       tile.item.querySelector('.letter')!.textContent = initials(person.name);
       tile.item.classList.toggle('self', person.self);
-      for (const [id, share] of this.shares) {
-        if (id === person.attendeeId) share.name.textContent = person.self ? 'Your screen' : `${person.name}’s screen`;
-      }
+      const share = this.shares.get(person.attendeeId);
+      if (share) share.name.textContent = screenOf(person);
     }
     this.showVolumes(people);
     this.arrange();
@@ -115,14 +121,15 @@ export class Stage {
     for (const [attendeeId, { item }] of this.people) item.classList.toggle('speaking', attendeeIds[0] === attendeeId);
   }
 
-  showPicture(state: VideoTileState, attendeeId: string, content: boolean, name: string): void {
+  /** `person` is whose picture it is, when they are known already. */
+  showPicture(state: VideoTileState, attendeeId: string, content: boolean, person: Person | undefined): void {
     const group = content ? this.shares : this.people;
     const tile = group.get(attendeeId) ?? this.add(group, $(content ? 'shares' : 'tiles'), attendeeId);
     if (tile.tileId !== state.tileId) {
       tile.tileId = state.tileId;
       this.bindVideo(state.tileId!, tile.video);
     }
-    if (content) tile.name.textContent = name;
+    if (content) tile.name.textContent = screenOf(person);
     tile.item.classList.toggle('has-picture', state.active || state.localTile);
     tile.item.classList.toggle('paused', state.paused);
     tile.item.classList.toggle('mirrored', state.localTile && !content);

@@ -47,7 +47,9 @@ pub(crate) struct MediaLink {
 /// The audio section: one stream each way.
 #[derive(Debug)]
 pub(crate) struct AudioLink {
+    /// Opus, and redundant audio made of it (RFC 2198) if the client knows that.
     pub(crate) payload_type: u8,
+    pub(crate) red_payload_type: Option<u8>,
     pub(crate) ssrc: u32,
     pub(crate) level_extension: Option<u8>,
     pub(crate) sequence: u16,
@@ -156,7 +158,9 @@ impl MediaLink {
     }
 
     fn identify(&self, header: &RtpHeader, packet: &[u8], layers: usize) -> Option<Route> {
-        if self.audio.as_ref().is_some_and(|audio| audio.payload_type == header.payload_type) {
+        if self.audio.as_ref().is_some_and(|audio| {
+            [Some(audio.payload_type), audio.red_payload_type].contains(&Some(header.payload_type))
+        }) {
             return Some(Route::Audio);
         }
         let camera = self.camera.as_ref()?;

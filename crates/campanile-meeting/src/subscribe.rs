@@ -231,14 +231,19 @@ impl Meeting {
         });
         let leg = LegId(session.audio_stream_id);
         let Some((negotiated, _)) = audio else { return };
+        let pt = |codec: Codec| negotiated.codecs.iter().find(|one| one.codec == codec).map(|one| one.pt);
+        let Some(payload_type) = pt(Codec::Opus) else { return };
+        let red_payload_type = pt(Codec::Red);
         match &mut link.audio {
             Some(audio) => {
-                audio.payload_type = negotiated.codecs[0].pt;
+                audio.payload_type = payload_type;
+                audio.red_payload_type = red_payload_type;
                 audio.level_extension = negotiated.extensions.audio_level;
             }
             None => {
                 link.audio = Some(AudioLink {
-                    payload_type: negotiated.codecs[0].pt,
+                    payload_type,
+                    red_payload_type,
                     ssrc: link.local_ssrc,
                     level_extension: negotiated.extensions.audio_level,
                     sequence: cx.rng.next_u32() as u16 & 0x7fff,

@@ -50,7 +50,8 @@ impl Meeting {
         let payload = &packet[header.payload.clone()];
         match (route, source) {
             (Route::Audio, _) => {
-                let level_id = link.audio.as_ref().and_then(|audio| audio.level_extension);
+                let Some(audio) = &link.audio else { return };
+                let level_id = audio.level_extension;
                 let level =
                     level_id.and_then(|id| header.extension(packet, id)).and_then(|value| value.first());
                 let packet = AudioPacket {
@@ -60,7 +61,12 @@ impl Meeting {
                     level_db: level.map(|level| level & 0x7f),
                     payload,
                 };
-                self.mixer.push(cx.now, LegId(session.audio_stream_id), packet);
+                let leg = LegId(session.audio_stream_id);
+                if header.payload_type == audio.payload_type {
+                    self.mixer.push(cx.now, leg, packet);
+                } else if Some(header.payload_type) == audio.red_payload_type {
+                    self.mixer.push_red(cx.now, leg, audio.payload_type, packet);
+                }
             }
             (Route::Layer(layer), Some(source)) => {
                 let orientation_id =

@@ -169,6 +169,7 @@ pub struct Client {
     pub allocations: Vec<campanile_wire::signaling::StreamAllocation>,
 
     pub(crate) addr: SocketAddr,
+    born: Instant,
     pub(crate) session: Option<SessionId>,
     pub(crate) capabilities: Capabilities,
     pub(crate) audio_session_id: u64,
@@ -203,7 +204,8 @@ struct Connection {
     update_wanted: bool,
     sections: Vec<VideoSection>,
     next_mid: u32,
-    camera_sent: bool,
+    /// The camera as last described to the server.
+    camera_sent: Option<Camera>,
     audio_out: Option<AudioOut>,
     audio_in: Option<AudioIn>,
     sender: Option<Sender>,
@@ -242,6 +244,7 @@ struct AudioOut {
 
 #[derive(Debug)]
 struct AudioIn {
+    ssrc: u32,
     sequence: u16,
     timestamp: u32,
 }
@@ -251,6 +254,7 @@ impl Client {
         name: &str,
         attendee: AttendeeKey,
         addr: SocketAddr,
+        born: Instant,
         audio_session_id: u64,
         rng: ChaCha8Rng,
     ) -> Client {
@@ -278,6 +282,7 @@ impl Client {
             answers: Vec::new(),
             allocations: Vec::new(),
             addr,
+            born,
             session: None,
             capabilities: Capabilities::ALL,
             audio_session_id,
@@ -303,6 +308,26 @@ impl Client {
     /// True while it believes to be in the meeting.
     pub fn is_in(&self) -> bool {
         matches!(self.state, State::Starting | State::Started)
+    }
+
+    /// True once its machine has been switched off.
+    pub fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// Whether it comes back after losing its connection.
+    pub fn comes_back(&self) -> bool {
+        self.comes_back
+    }
+
+    /// Whether it is muted.
+    pub fn is_muted(&self) -> bool {
+        self.muted
+    }
+
+    /// Whether its camera is on, as far as it knows.
+    pub fn camera_is_on(&self) -> bool {
+        self.camera.is_some()
     }
 
     /// What was seen of this attendee (`<id>` or `<id>#content`), over all sections that ever showed it: of the latest
@@ -535,6 +560,7 @@ impl Client {
                     // Told so, it stops; no SUBSCRIBE follows.
                     self.view_only = true;
                     self.camera = None;
+                    self.connection.camera_sent = None;
                     self.connection.sender = None;
                 }
                 200..300 => {}
@@ -676,7 +702,7 @@ impl Client {
                 }
             }
         }
-        if added || removed || self.connection.camera_sent != self.camera.is_some() {
+        if added || removed || self.connection.camera_sent != self.camera {
             self.subscribe(now);
         } else if !updated.is_empty() && !self.connection.server_side {
             self.say(ClientFrame::RemoteVideoUpdate { updated, removed_mids: Vec::new() });
@@ -734,8 +760,8 @@ impl Client {
         self.connection.update_wanted = false;
         // The first SUBSCRIBE is for audio alone.
         let camera = self.camera.clone().filter(|_| self.state == State::Started);
-        self.connection.camera_sent = camera.is_some();
-        if camera.is_none() {
+        self.connection.camera_sent = camera.clone();
+        if self.connection.sender.as_ref().is_some_and(|sender| Some(&sender.camera) != camera.as_ref()) {
             self.connection.sender = None;
         }
         let mut sections = Vec::new();
@@ -850,12 +876,11 @@ impl Client {
                 });
             }
         }
-        if self.connection.camera_sent
-            && self.connection.sender.is_none()
-            && let Some(camera) = self.camera.clone()
+        if self.connection.sender.is_none()
+            && let Some(camera) = self.connection.camera_sent.clone()
         {
             let rng = &mut self.rng;
-            self.connection.sender = Some(Sender::new(now, camera, "1", || rng.next_u32()));
+            self.connection.sender = Some(Sender::new(now, self.born, camera, "1", || rng.next_u32()));
         }
         self.update_video(now);
     }
@@ -886,8 +911,10 @@ impl Client {
         if let Some(ear) = &mut self.ear {
             ear.hear(header.sequence, payload);
         }
-        let newest = AudioIn { sequence: header.sequence, timestamp: header.timestamp };
-        let Some(before) = self.connection.audio_in.replace(newest) else { return };
+        let newest = AudioIn { ssrc: header.ssrc, sequence: header.sequence, timestamp: header.timestamp };
+        let before = self.connection.audio_in.replace(newest);
+        // Of the connection before this one, some may still be under way.
+        let Some(before) = before.filter(|before| before.ssrc == header.ssrc) else { return };
         let step = header.sequence.wrapping_sub(before.sequence) as i16;
         let ticks = header.timestamp.wrapping_sub(before.timestamp) as i32;
         self.audio_breaks += u64::from(i32::from(step) * AUDIO_SAMPLES as i32 != ticks);

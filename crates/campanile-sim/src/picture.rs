@@ -111,10 +111,12 @@ struct Truth {
     at: u16,
     of: u16,
     keyframe: bool,
+    /// When it was captured, on the camera's own clock of 90 kHz.
+    ticks: u32,
 }
 
 impl Truth {
-    const BYTES: usize = 11;
+    const BYTES: usize = 15;
     const MAGIC: u8 = 0xca;
 
     fn write(self, out: &mut Vec<u8>) {
@@ -122,16 +124,22 @@ impl Truth {
         out.extend_from_slice(&self.frame.to_be_bytes());
         out.extend_from_slice(&self.at.to_be_bytes());
         out.extend_from_slice(&self.of.to_be_bytes());
+        out.extend_from_slice(&self.ticks.to_be_bytes());
     }
 
     fn read(bytes: &[u8]) -> Option<Truth> {
-        let &[Truth::MAGIC, layer, keyframe, a, b, c, d, at1, at0, of1, of0, ..] = bytes else { return None };
+        let [Truth::MAGIC, layer, keyframe, rest @ ..] = bytes else { return None };
+        let (frame, rest) = rest.split_first_chunk()?;
+        let (at, rest) = rest.split_first_chunk()?;
+        let (of, rest) = rest.split_first_chunk()?;
+        let (ticks, _) = rest.split_first_chunk()?;
         Some(Truth {
-            layer,
-            keyframe: keyframe == 1,
-            frame: u32::from_be_bytes([a, b, c, d]),
-            at: u16::from_be_bytes([at1, at0]),
-            of: u16::from_be_bytes([of1, of0]),
+            layer: *layer,
+            keyframe: *keyframe == 1,
+            frame: u32::from_be_bytes(*frame),
+            at: u16::from_be_bytes(*at),
+            of: u16::from_be_bytes(*of),
+            ticks: u32::from_be_bytes(*ticks),
         })
     }
 }
@@ -142,7 +150,8 @@ pub(crate) struct Sender {
     pub(crate) camera: Camera,
     pub(crate) mid: String,
     pub(crate) layers: Vec<SentLayer>,
-    started: Instant,
+    /// When its clock began.
+    epoch: Instant,
     next_frame: Instant,
 }
 
@@ -183,7 +192,13 @@ pub(crate) struct Wire<'a> {
 }
 
 impl Sender {
-    pub(crate) fn new(now: Instant, camera: Camera, mid: &str, mut random: impl FnMut() -> u32) -> Sender {
+    pub(crate) fn new(
+        now: Instant,
+        epoch: Instant,
+        camera: Camera,
+        mid: &str,
+        mut random: impl FnMut() -> u32,
+    ) -> Sender {
         let layers = camera.layers_kbps.iter().map(|kbps| {
             let chosen = Numbers {
                 sequence: random() as u16,
@@ -212,7 +227,7 @@ impl Sender {
             }
         });
         let layers = layers.collect();
-        Sender { camera, mid: mid.to_owned(), layers, started: now, next_frame: now }
+        Sender { camera, mid: mid.to_owned(), layers, epoch, next_frame: now }
     }
 
     pub(crate) fn poll_timeout(&self) -> Instant {
@@ -224,7 +239,7 @@ impl Sender {
             return;
         }
         self.next_frame += Duration::from_micros(1_000_000 / u64::from(self.camera.framerate.max(1)));
-        let elapsed = video_ticks(now - self.started);
+        let elapsed = video_ticks(now - self.epoch);
         let (coding, framerate, rids) = (self.camera.coding, self.camera.framerate, self.camera.rids());
         for (at, layer) in self.layers.iter_mut().enumerate().filter(|(_, layer)| layer.flows) {
             layer.timestamp = layer.first_timestamp.wrapping_add(elapsed);
@@ -307,7 +322,8 @@ impl SentLayer {
         let of = frame_bytes.div_ceil(PACKET_BYTES).max(1) as u16;
         self.keyframes += u64::from(keyframe);
         for at in 0..of {
-            let truth = Truth { layer: number, frame: self.frame, at, of, keyframe };
+            let ticks = self.timestamp.wrapping_sub(self.first_timestamp);
+            let truth = Truth { layer: number, frame: self.frame, at, of, keyframe, ticks };
             let mut payload = Vec::with_capacity(PACKET_BYTES);
             match coding {
                 Coding::Vp8 => self.vp8_header(truth, &mut payload),
@@ -379,6 +395,8 @@ const NACK_TRIES_MAX: u8 = 10;
 /// How long a frame is waited for once a later keyframe is at hand, and before a keyframe is asked for.
 const SKIP_AFTER: Duration = Duration::from_millis(150);
 const PLI_AFTER: Duration = Duration::from_millis(500);
+/// How far a switch may set the clock wrong: as long as the longest outage in these stories, and a moment.
+const CLOCK_SLACK_TICKS: u32 = 3 * 90_000;
 /// Packets that wait for one missing before them.
 const WAITING_MAX: usize = 2000;
 
@@ -570,8 +588,11 @@ impl Screen {
                 self.seen.picture_breaks += u64::from(picture != following(last));
             }
             let moved_ms = f64::from(first.timestamp.wrapping_sub(last.timestamp) as i32) / 90.0;
-            let passed_ms = (now - last.at).as_secs_f64() * 1000.0;
-            let right = moved_ms > 0.0 && (moved_ms - passed_ms).abs() < 1000.0;
+            let moved = first.timestamp.wrapping_sub(last.timestamp) as i32;
+            let captured = first.truth.ticks.wrapping_sub(last.truth.ticks) as i32;
+            // A switch sets the clock by the time at which the keyframe comes, and what came before may have been late.
+            let slack = if first.keyframe { CLOCK_SLACK_TICKS } else { 0 };
+            let right = moved > 0 && moved.abs_diff(captured) <= slack;
             self.seen.clock_breaks += u64::from(!right);
             self.seen.longest_gap = self.seen.longest_gap.max(now - last.at);
         } else {

@@ -489,7 +489,7 @@ impl Inner {
         let conditions = self.conditions;
         let mut link = || Link::new(conditions, self.rng.next_u64());
         let (up, down, socket_up, socket_down) = (link(), link(), link(), link());
-        let client = Client::new(name, attendee, addr, audio_session_id, client_rng);
+        let client = Client::new(name, attendee, addr, self.now, audio_session_id, client_rng);
         self.seats.push(Seat { client, up, down, socket_up, socket_down, wake: None });
         self.open(at);
         at
@@ -585,6 +585,9 @@ impl Inner {
 
     /// The shell: a handshake always succeeds, and what is wrong is said by a close code.
     fn accept(&mut self, seat: usize) {
+        if self.seats[seat].client.dead {
+            return;
+        }
         let session = SessionId(self.next_session);
         self.next_session += 1;
         self.sockets.insert(session, Socket { seat, closing: false, waiting: 0 });

@@ -89,12 +89,18 @@ test('trap 24: fifty packets a second come even when nobody speaks', async t => 
   assert.equal(await ann.ask(() => lab.count('poor')), 0);
 });
 
-test('trap 37: RED is offered first and plain Opus is answered', async t => {
+test('trap 37: RED is offered first, answered first, and sent', async t => {
   const meeting = new Gathering(t);
   const ann = await meeting.join('ann', { tone: ANN_HZ });
+  const bob = await meeting.join('bob', { tone: BOB_HZ });
   const [, audio] = sections((await ann.answers())[0]);
-  assert.match(audio[0], /^m=audio \d+ UDP\/TLS\/RTP\/SAVPF 111$/);
+  assert.match(audio[0], /^m=audio \d+ UDP\/TLS\/RTP\/SAVPF 63 111$/);
+  assert.ok(audio.includes('a=rtpmap:63 red/48000/2') && audio.includes('a=fmtp:63 111/111'), audio.join('\n'));
   assert.ok(audio.some(line => line.startsWith('a=fmtp:111 ')), audio.join('\n'));
+  // The statistics name what is inside, so the sender itself is asked: it sends what comes first.
+  const sent = await ann.ask(() => lab.peers.at(-1).getSenders()[0].getParameters().codecs[0].mimeType);
+  assert.equal(sent, 'audio/red');
+  await bob.hearsOnly(ANN_HZ, BOB_HZ);
 });
 
 test('a video-only session starts without audio and shows its camera', async t => {
