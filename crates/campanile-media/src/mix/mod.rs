@@ -12,6 +12,7 @@ mod level;
 mod limiter;
 mod red;
 mod stream;
+mod timing;
 mod voice;
 
 use jitter::Jitter;
@@ -193,7 +194,7 @@ impl Mixer {
             leg.announce(packet.level_db);
         }
         for copy in red.copies() {
-            leg.jitter.push_copy(packet.sequence, copy.age, copy.payload);
+            leg.jitter.push_copy(now, packet.sequence, copy.age, copy.payload);
         }
     }
 
@@ -259,7 +260,7 @@ impl Mixer {
                 }
                 self.warm_until = Some(now + WARM);
             }
-            leg.tick();
+            leg.tick(now);
             if leg.heard && !self.heard_owners.contains(&leg.owner) {
                 self.heard_owners.push(leg.owner);
             }
@@ -463,17 +464,17 @@ impl Leg {
     }
 
     /// One tick's audio: decoded into the voice's frame if there is a voice, passed over if not.
-    fn tick(&mut self) {
+    fn tick(&mut self, now: Instant) {
         self.heard = false;
         if !self.may_be_heard() {
             return;
         }
         let Some(voice) = &mut self.voice else {
-            self.jitter.skip_tick();
+            self.jitter.skip_tick(now);
             self.meter.observe((self.announced_db + self.doubt_db).min(SILENT_DB));
             return;
         };
-        voice.tick(&mut self.jitter);
+        voice.tick(now, &mut self.jitter);
         let measured_db = attenuation_db(&voice.frame[..]);
         if let Some(claimed_db) = voice.claimed_db().filter(|_| voice.is_genuine()) {
             let excess = (measured_db - f32::from(claimed_db) - HONEST_DB).max(0.0);
