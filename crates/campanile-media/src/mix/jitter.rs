@@ -229,7 +229,7 @@ impl Jitter {
         let samples = primary.samples;
         let distance = u64::from(age) / samples as u64;
         let sequence = primary.sequence - distance;
-        let placed = distance > 0 && age as usize % samples == 0 && sequence >= self.floor;
+        let placed = distance > 0 && (age as usize).is_multiple_of(samples) && sequence >= self.floor;
         if !placed || sequence + SLOTS <= self.highest || self.held(sequence).is_some() {
             return;
         }
