@@ -105,7 +105,7 @@ impl Meeting {
             OfferTransport::Plain { .. } => return Err("only DTLS-SRTP is accepted here"),
         };
         let ssrc = cx.rng.next_u32();
-        if let Some(old) = session.link.replace(MediaLink::new(peer, local_ice, remote_ufrag, ssrc)) {
+        if let Some(old) = session.link.replace(MediaLink::new(cx.now, peer, local_ice, remote_ufrag, ssrc)) {
             cx.directory.remove(&old, id);
             self.unpublish(id);
         }

@@ -206,6 +206,9 @@ impl Meeting {
             let layer = layers.iter().find(|layer| layer.stream_id == stream_id);
             let Some(packet) = layer.and_then(|layer| layer.uplink.history().get(original)) else { continue };
             let Some(codec) = codecs.get(packet.codec) else { continue };
+            if !link.repairs.take(cx.now) {
+                break;
+            }
             let rtx_seq = subscriber.forwarder.next_rtx_seq();
             let (codec, numbers) = (&codec.codec, rewrite(packet));
             link.send_video(&subscriber.mid, codec, numbers, packet, send_time, Some(rtx_seq));
@@ -308,7 +311,7 @@ impl Meeting {
             let bitrates: Vec<_> = layers
                 .map(|layer| StreamBitrate {
                     stream_id: layer.stream_id,
-                    avg_bitrate_bps: layer.uplink.rate(cx.now).as_bps() as u32,
+                    avg_bitrate_bps: layer.uplink.rate(cx.now).as_bps().try_into().unwrap_or(u32::MAX),
                 })
                 .filter(|bitrate| bitrate.avg_bitrate_bps > 0)
                 .collect();
