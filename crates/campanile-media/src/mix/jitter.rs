@@ -34,6 +34,9 @@ const PATIENCE_TICKS: u32 = 20;
 /// Silence after which packets are no longer expected, and the next ones fill the buffer anew: when concealment
 /// has faded out.
 pub(super) const DRY_SAMPLES_MAX: usize = 8 * FRAME_SAMPLES;
+/// Packets that a decoder warms up on: the error left is a 256th, well under 1 dB, and a voice that is taken up costs a
+/// fifth of a millisecond, once.
+pub(super) const PRIMERS: u64 = 8;
 /// A jump that is still the same stream, forward and backward (RFC 3550 appendix A.1).
 const DROPOUT_MAX: i32 = 3_000;
 const MISORDER_MAX: i32 = 100;
@@ -408,12 +411,15 @@ impl Jitter {
         }
     }
 
-    /// Starts decoding: the packet just before the cursor, for the decoder to warm up on, if it is still at hand.
-    pub(super) fn primer(&self) -> Option<&[u8]> {
-        let before = self.next.checked_sub(1)?;
-        let slot = self.slots.get((before % SLOTS) as usize)?;
-        let usable = slot.sequence == before && !slot.payload.is_empty() && self.state == State::Playing;
-        usable.then_some(&slot.payload)
+    /// Starts decoding: the packets just before the cursor, as far as they are still at hand, for the decoder to warm up on.
+    /// A decoder that knows nothing takes what is coded as a change for the thing itself, and blares; per packet of
+    /// 20 ms half of that is gone (RFC 6716 section 4.3.2.1).
+    pub(super) fn primers(&self) -> impl Iterator<Item = &[u8]> {
+        let held = |sequence: &u64| self.held(*sequence).is_some_and(|slot| !slot.payload.is_empty());
+        let first = self.next.saturating_sub(PRIMERS);
+        let run = (first..self.next).rev().take_while(held).count() as u64;
+        let run = if self.state == State::Playing { run } else { 0 };
+        (self.next - run..self.next).filter_map(|sequence| Some(&self.held(sequence)?.payload[..]))
     }
 
     /// Samples at the start of what is decoded first that the leg has lived through already.

@@ -4,7 +4,7 @@
 //! fading to silence, and every way in or out of being heard is a short ramp, so that nothing clicks.
 
 use super::FRAME_SAMPLES;
-use super::jitter::{Adjust, DRY_SAMPLES_MAX, Jitter, Step};
+use super::jitter::{Adjust, DRY_SAMPLES_MAX, Jitter, PRIMERS, Step};
 use super::sound::Sound;
 use campanile_opus::{Channels, Decoder, OpusError, PACKET_SAMPLES_MAX};
 use std::time::Instant;
@@ -20,6 +20,8 @@ const CROSSFADE_SAMPLES: usize = 480;
 /// How many samples are taken out or put in: 10 to 20 ms, at least one period of any voice, so that the two sounds
 /// can be made to agree.
 const SPLICE_SAMPLES: std::ops::RangeInclusive<usize> = CROSSFADE_SAMPLES..=FRAME_SAMPLES;
+/// How much louder than announced a frame may be: a level speaks for a packet, and frames straddle packets.
+const BLARE_DB: f32 = 6.0;
 /// -50 dB: nobody hears a splice here.
 const QUIET: f32 = 0.003;
 /// Decoded samples beyond this are no sound that a sender may have meant; overshoot of a full-scale voice is less.
@@ -39,6 +41,8 @@ pub(super) struct Voice {
     concealed: usize,
     /// How the last decoded packet was announced.
     claimed_db: Option<u8>,
+    /// Packets until the decoder can be trusted with how loud things are.
+    unsettled: u64,
     audible: bool,
     /// The frame of the tick before, as decoded.
     before: Box<Sound>,
@@ -59,6 +63,7 @@ impl Voice {
             interleaved: stereo(2 * PACKET_SAMPLES_MAX),
             concealed: 0,
             claimed_db: None,
+            unsettled: 0,
             audible: false,
             before: Box::default(),
             frame: Box::default(),
@@ -74,7 +79,8 @@ impl Voice {
         self.audible = false;
         self.before.clear();
         self.frame.clear();
-        if let Some(packet) = jitter.primer() {
+        self.unsettled = PRIMERS;
+        for packet in jitter.primers() {
             // Only to warm up: what it says is past, and an error here is one that nobody hears.
             self.decode(packet, false, 0);
             self.queued = 0;
@@ -125,6 +131,18 @@ impl Voice {
     /// How loud the sender said the packet was that sounds now, in dB below full scale.
     pub(super) fn claimed_db(&self) -> Option<u8> {
         self.claimed_db
+    }
+
+    /// While the decoder warms up (an unmuted leg has no packets before for that), what is much louder than announced is
+    /// its mistake: brings it down. Takes and returns the frame's attenuation.
+    pub(super) fn temper(&mut self, measured_db: f32) -> f32 {
+        let loudest_db = self.claimed_db.map_or(0.0, |claimed_db| f32::from(claimed_db) - BLARE_DB);
+        if self.unsettled == 0 || measured_db >= loudest_db {
+            return measured_db;
+        }
+        let gain = 10f32.powf((measured_db - loudest_db) / 20.0);
+        self.frame.shape(|_| gain);
+        loudest_db
     }
 
     /// Whether what sounds now came from a packet, not from concealment.
@@ -232,6 +250,7 @@ impl Voice {
             if out_of_silence && i < RAMP_SAMPLES { i as f32 / RAMP_SAMPLES as f32 } else { 1.0 }
         });
         self.concealed = 0;
+        self.unsettled = self.unsettled.saturating_sub(1);
         true
     }
 

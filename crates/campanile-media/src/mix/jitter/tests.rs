@@ -196,7 +196,7 @@ fn a_leg_not_decoded_keeps_the_same_time() {
     }
     assert_eq!(decoded.jitter.quality.lost, passed.jitter.quality.lost);
     assert_eq!(decoded.jitter.quality.delay_samples, passed.jitter.quality.delay_samples);
-    assert!(passed.jitter.primer().is_some());
+    assert!(passed.jitter.primers().count() > 0);
 }
 
 #[test]

@@ -241,3 +241,109 @@ fn a_profile_may_change_at_any_moment() {
     }
     assert!(world.mixer.shared.iter().flatten().count() == 1, "streams without listeners are gone");
 }
+
+/// Meetings in which anything may happen: whatever it is, each listener's mix is the sum of the others who are heard, and
+/// nothing of their own.
+#[test]
+fn in_random_meetings_everyone_hears_the_sum_of_the_others() {
+    for seed in 1..=12u32 {
+        let mut dice = dice();
+        (0..seed).for_each(|_| _ = dice());
+        let mut roll = move |sides: u32| (dice() ^ seed) % sides;
+        let mut world = World::new();
+        world.mixer.set_voices_max(1 + roll(10) as usize);
+        for n in 0..2 + roll(9) {
+            let pitch = 250.0 + 170.0 * n as f32;
+            let (on, off) = (5 + roll(30) as usize, roll(60) as usize);
+            // Quiet enough that the limiter has nothing to do.
+            world.join_as(LegId(n), n / (1 + roll(2)), bursts(pitch, 0.05, on, off));
+        }
+        for tick in 0..250 {
+            let leg = LegId(roll(11));
+            match roll(20) {
+                0 => world.mixer.set_muted(leg, roll(2) == 0),
+                1 => world.mixer.set_can_speak(leg, roll(3) > 0),
+                2 => world.mixer.set_profile(leg, Profile::ALL[roll(PROFILES as u32) as usize]),
+                3 => world.mixer.set_stereo(leg, roll(2) == 0),
+                4 if tick > 100 && world.clients.contains_key(&leg) && roll(4) == 0 => {
+                    world.mixer.remove(leg);
+                    world.clients.remove(&leg);
+                }
+                _ => {}
+            }
+            world.run(1);
+            let heard = world.mixer.legs.values().filter(|leg| leg.heard).count();
+            assert!(heard <= 2 * world.mixer.voices_max, "those heard, and those fading out");
+            if world.mixer.legs.values().any(|leg| leg.heard && leg.voice.is_none()) {
+                continue; // one has just faded out, and its last frame is gone by now
+            }
+            for (listener, leg) in &world.mixer.legs {
+                assert!(!leg.heard || leg.may_be_heard());
+                let mut expected = Sound::default();
+                let others =
+                    world.mixer.legs.values().filter(|other| other.heard && other.owner != leg.owner);
+                others.for_each(|other| expected.add(other.sound(), 1.0));
+                let mut error = Sound { mid: world.mixer.mix_for(*listener), ..Sound::default() };
+                error.add(&expected, -1.0);
+                assert!(
+                    peak(&error.mid) < 1e-6,
+                    "seed {seed}, tick {tick}, {listener:?}: {}",
+                    peak(&error.mid)
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn hostile_redundancy_leaves_the_neighbours_unchanged() {
+    let run = |hostile: bool| {
+        let mut world = World::new();
+        world.join(ANN, tone(440.0, 0.3));
+        world.join(BOB, tone(900.0, 0.2));
+        world.mixer.add(CAT, 3, true);
+        let mut dice = dice();
+        for n in 0..300u16 {
+            if hostile {
+                // Headers that look right, around anything: ages, lengths and frames of no sense.
+                let mut payload: Vec<u8> = Vec::new();
+                for _ in 0..dice() % 6 {
+                    payload.extend_from_slice(&[
+                        0xef,
+                        dice() as u8,
+                        dice() as u8 & 0xfc,
+                        dice() as u8 & 0x1f,
+                    ]);
+                }
+                payload.push(111);
+                payload.extend((0..dice() % 200).map(|_| dice() as u8));
+                let (sequence, timestamp) = (n.wrapping_add((dice() % 3) as u16), dice());
+                let packet = AudioPacket { sequence, timestamp, level_db: Some(5), payload: &payload };
+                world.mixer.push_red(world.now, CAT, 111, packet);
+            }
+            world.run(1);
+        }
+        let voices = [ANN, BOB].map(|leg| world.mixer.legs[&leg].sound().mid);
+        assert!(world.client(ANN).mix.iter().all(|sample| sample.abs() < 0.9));
+        (voices, world.mixer.quality_of(CAT))
+    };
+    let ((quiet, _), (noisy, quality)) = (run(false), run(true));
+    assert!(quality.malformed > 20, "{quality:?}");
+    assert_eq!(quiet, noisy);
+}
+
+#[test]
+fn a_voice_taken_up_in_the_middle_does_not_blare() {
+    let mut world = World::new();
+    world.join(ANN, tone(1_100.0, 0.05));
+    world.join(BOB, silence());
+    world.run(30);
+    for n in 0..10 {
+        // Each time another decoder, which has heard nothing of this voice.
+        world.mixer.set_stereo(ANN, n % 2 == 0);
+        world.client(BOB).mix.clear();
+        world.run(7);
+        let peak = peak(&world.client(BOB).mix);
+        assert!(peak < 0.055, "{peak}");
+    }
+}
