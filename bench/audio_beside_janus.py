@@ -171,7 +171,7 @@ def main():
     arguments.add_argument("--ours-only", action="store_true")
     options = arguments.parse_args()
     print(f"load average before: {os.getloadavg()[0]:.2f}; {options.pairs} pairs of {options.seconds} s after {options.warm} s")
-    print("ours: CELT, complexity 5, 32 kbit/s; Janus: its defaults (complexity 4), 32 kbit/s")
+    print("ours: CELT, complexity 8, 32 kbit/s; Janus: its defaults (complexity 4), 32 kbit/s")
     with tempfile.TemporaryDirectory() as folder:
         voice = speech(folder)
         for name in options.case or CASES:

@@ -164,7 +164,7 @@ fn run(case: &Case, voice: &[Vec<u8>]) -> (Duration, Duration, f64) {
 
 fn main() {
     let voice = voice();
-    println!("CELT, complexity 5, 32 kbit/s mono out; hybrid speech, 32 kbit/s, in");
+    println!("CELT, complexity 8, 32 kbit/s mono out; hybrid speech, 32 kbit/s, in");
     println!(
         "{:<44} {:>10} {:>10} {:>12} {:>9} {:>7}",
         "meeting", "tick us", "all us", "us/person", "of a core", "allocs"
