@@ -637,6 +637,21 @@ impl Registry {
         })
     }
 
+    /// Whose join token this is, or was: clients tell of a meeting's end when their record is gone.
+    pub fn recognize(&self, token: &str) -> Option<AttendeeId> {
+        let token = token.strip_suffix(CONTENT_SUFFIX).unwrap_or(token);
+        let id = claimed_attendee(token)?;
+        let right = self.key.token(id, 0);
+        constant_time::verify_slices_are_equal(right.reveal().as_bytes(), token.as_bytes()).ok()?;
+        Some(id)
+    }
+
+    /// The account of a meeting that has this attendee.
+    pub fn owner_of(&self, meeting: MeetingId, attendee: AttendeeId) -> Option<AccountId> {
+        let entry = self.meetings.get(&meeting)?;
+        entry.attendees.contains_key(&attendee).then_some(entry.record.account)
+    }
+
     /// Another account's meeting is not there, as far as this one can tell.
     fn entry(&self, account: AccountId, meeting: MeetingId) -> Result<&Entry, RegistryError> {
         self.meetings

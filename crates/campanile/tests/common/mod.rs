@@ -1,5 +1,7 @@
 //! A server on free ports with records of its own, and a small HTTP client that signs as SDKs do.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -106,10 +108,20 @@ pub(crate) fn signed(
     if !body.is_empty() {
         request = request.header("content-type", "application/json");
     }
-    let mut head = request.body(()).unwrap().into_parts().0;
+    let head = request.body(()).unwrap().into_parts().0;
+    signed_for("chime", credentials, head, body)
+}
+
+/// The request of this head, signed for a service, as bytes.
+pub(crate) fn signed_for(
+    service: &str,
+    credentials: &Credentials,
+    mut head: axum::http::request::Parts,
+    body: &str,
+) -> Vec<u8> {
     let now_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    sigv4::sign(&mut head, body.as_bytes(), credentials, "us-east-1", now_unix_s).unwrap();
-    let mut bytes = format!("{method} {target} HTTP/1.1\r\n");
+    sigv4::sign_for(service, &mut head, body.as_bytes(), credentials, "us-east-1", now_unix_s).unwrap();
+    let mut bytes = format!("{} {} HTTP/1.1\r\n", head.method, head.uri);
     for (name, value) in &head.headers {
         bytes += &format!("{name}: {}\r\n", value.to_str().unwrap());
     }

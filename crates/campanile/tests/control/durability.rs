@@ -1,0 +1,1 @@
+//! What was acknowledged is there after `kill -9`.
