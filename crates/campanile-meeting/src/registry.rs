@@ -790,4 +790,6 @@ pub mod fuzz {
 }
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;

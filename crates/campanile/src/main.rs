@@ -21,7 +21,11 @@ fn main() -> ExitCode {
         },
     };
     // The audit log has a file of its own.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,audit=off"));
+    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,audit=off"));
+    for quiet in ["is=error", "dimpl=error"] {
+        // At trace, the first of them prints ICE passwords; and strangers' packets can make both of them warn.
+        filter = filter.add_directive(quiet.parse().expect("a directive of ours"));
+    }
     let colours = io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours).init();
     let runtime = match tokio::runtime::Runtime::new() {

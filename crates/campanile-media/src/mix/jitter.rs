@@ -57,7 +57,7 @@ pub struct Quality {
     pub malformed: u64,
     /// Packets skipped to get back to the target delay, after a stall mostly.
     pub skipped: u64,
-    /// Lost packets rebuilt from in-band FEC.
+    /// Lost packets replaced by a copy in another (RED), or rebuilt from in-band FEC.
     pub recovered: u64,
     /// Samples (48 kHz) invented because nothing was there to play.
     pub concealed_samples: u64,
@@ -176,21 +176,51 @@ impl Jitter {
             self.next = sequence; // nothing was played yet, so the order is still ours to choose
         }
         self.late_run = 0;
+        if self.held(sequence).is_some() {
+            self.quality.duplicate += 1;
+            return false;
+        }
+        self.hold(sequence, samples, packet.level_db, packet.payload);
+        self.packet_samples = samples;
+        true
+    }
+
+    /// Takes a copy of a frame `age` older than packet `short`, which has just been pushed, if that frame is missing and
+    /// still of use.
+    pub(super) fn push_copy(&mut self, short: u16, age: u32, payload: &[u8]) {
+        let delta = i64::from(short.wrapping_sub(self.highest as u16) as i16);
+        let Some(primary) = self.held(self.highest.saturating_add_signed(delta)) else { return };
+        // Packets carry equal durations, or the copy's place among them cannot be told.
+        let samples = primary.samples as u32;
+        let (distance, sequence) = (age / samples, primary.sequence - u64::from(age / samples));
+        if distance == 0 || !age.is_multiple_of(samples) || sequence < self.next.max(self.floor) {
+            return;
+        }
+        let level_db = primary.level_db;
+        if sequence + SLOTS <= self.highest || self.held(sequence).is_some() {
+            return;
+        }
+        if payload.len() > PAYLOAD_BYTES_MAX || packet_samples(payload) != Ok(samples as usize) {
+            return;
+        }
+        self.quality.recovered += 1;
+        self.hold(sequence, samples as usize, level_db, payload);
+    }
+
+    fn hold(&mut self, sequence: u64, samples: usize, level_db: Option<u8>, payload: &[u8]) {
         if self.slots.is_empty() {
             self.slots.resize_with(SLOTS as usize, Slot::default);
         }
         let slot = &mut self.slots[(sequence % SLOTS) as usize];
-        if slot.sequence == sequence {
-            self.quality.duplicate += 1;
-            return false;
-        }
-        slot.sequence = sequence;
-        slot.samples = samples;
-        slot.level_db = packet.level_db;
+        (slot.sequence, slot.samples, slot.level_db) = (sequence, samples, level_db);
         slot.payload.clear();
-        slot.payload.extend_from_slice(packet.payload);
-        self.packet_samples = samples;
-        true
+        slot.payload.extend_from_slice(payload);
+    }
+
+    /// Counts a packet that cannot be read.
+    pub(super) fn count_malformed(&mut self, now: Instant, packet: AudioPacket<'_>) {
+        self.count_only(now, packet);
+        self.quality.malformed += 1;
     }
 
     /// Counts a packet of a leg that must not be heard, without keeping it.

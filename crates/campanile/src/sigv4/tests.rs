@@ -167,6 +167,7 @@ fn each_way_of_being_wrong_is_named() {
     check(v3(), |h| set(h, "authorization", ALGORITHM), body, INCOMPLETE, "Credential");
     check(v3(), |h| edit(h, "Credential", "Credentials"), body, INCOMPLETE, "no Credential");
     check(v3(), |h| edit(h, "SignedHeaders", "Headers"), body, INCOMPLETE, "no SignedHeaders");
+    check(v3(), |h| edit(h, ";host;", ";host;host;"), body, INCOMPLETE, "name each header once");
     check(v3(), |h| edit(h, "Signature=", "Sig="), body, INCOMPLETE, "no Signature");
     check(v3(), |h| edit(h, "/us-east-1", ""), body, INCOMPLETE, "Credential must be");
     check(v3(), |h| edit(h, "/chime/", "/meetings-chime/"), body, INVALID, "service chime");

@@ -294,7 +294,7 @@ fn the_audio_section_is_as_clients_expect() {
     assert_eq!(
         split(&usual(AUDIO_ONLY))[1],
         [
-            "m=audio 7000 UDP/TLS/RTP/SAVPF 111",
+            "m=audio 7000 UDP/TLS/RTP/SAVPF 63 111",
             "c=IN IP4 203.0.113.5",
             "a=rtcp:7000 IN IP4 203.0.113.5",
             HOST,
@@ -312,6 +312,8 @@ fn the_audio_section_is_as_clients_expect() {
             "a=msid:audio audio",
             "a=rtcp-mux",
             "a=rtcp-rsize",
+            "a=rtpmap:63 red/48000/2",
+            "a=fmtp:63 111/111",
             "a=rtpmap:111 opus/48000/2",
             "a=rtcp-fb:111 transport-cc",
             "a=fmtp:111 minptime=10;useinbandfec=1",
@@ -362,20 +364,27 @@ fn tcp_and_ipv6_candidates_are_written() {
 fn opus_always_has_format_parameters_as_the_client_offered_them() {
     let check = |fmtp: &str, expected: &str| {
         let offer = with_once(AUDIO_ONLY, "a=fmtp:111 minptime=10;useinbandfec=1\r\n", fmtp);
-        assert_eq!(lines(&usual(&offer), 0, "a=fmtp"), [expected]);
+        assert_eq!(lines(&usual(&offer), 0, "a=fmtp:111"), [expected]);
     };
     check("", "a=fmtp:111 minptime=10;useinbandfec=1");
     check("a=fmtp:111 stereo=1;sprop-stereo=1\r\n", "a=fmtp:111 stereo=1;sprop-stereo=1");
 }
 
 #[test]
-fn red_is_never_answered() {
+fn red_is_answered_first_where_it_is_offered_of_that_opus() {
     for offer in ALL {
         let answer = usual(offer);
-        assert!(!answer.text.contains("red/"));
-        assert_eq!(answer.sections[0].codecs.len(), 1);
-        assert_eq!(answer.sections[0].codecs[0].codec, Codec::Opus);
+        let audio: Vec<_> = answer.sections[0].codecs.iter().map(|codec| (codec.pt, codec.codec)).collect();
+        assert_eq!(audio, [(63, Codec::Red), (111, Codec::Opus)]);
     }
+    let check = |fmtp: &str, expected: &str| {
+        let offer = with_once(AUDIO_ONLY, "a=fmtp:63 111/111\r\n", fmtp);
+        assert_eq!(lines(&usual(&offer), 0, "m="), [format!("m=audio 7000 UDP/TLS/RTP/SAVPF {expected}")]);
+    };
+    check("a=fmtp:63 111/111/111\r\n", "63 111");
+    check("a=fmtp:63 111/9\r\n", "111");
+    check("a=fmtp:63 0/0\r\n", "111");
+    check("", "111");
 }
 
 #[test]
@@ -537,7 +546,7 @@ fn video_codecs_are_vp8_and_every_h264_in_the_offers_order() {
         lines(&answer, 1, "m="),
         ["m=video 9 UDP/TLS/RTP/SAVPF 108 109 96 97 102 103 104 107 114 115 116 117 39 40"]
     );
-    for name in ["VP9", "AV1", "red/", "ulpfec", "flexfec"] {
+    for name in ["VP9", "AV1", "ulpfec", "flexfec"] {
         assert!(!answer.text.contains(name), "{name}");
     }
 }
