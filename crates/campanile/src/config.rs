@@ -26,7 +26,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve API, signaling, media and page, with everything embedded and nothing else needed.
-    Dev(Config),
+    Dev(Box<Config>),
     /// Serve API, signaling and media as a configuration file says: accounts, keys, policies, quotas.
     Serve(Serve),
 }

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let config = match Cli::parse().command {
-        Command::Dev(config) => config,
+        Command::Dev(config) => *config,
         Command::Serve(options) => match config_file::read(&options.config) {
             Ok(config) => Config { json: options.json, ..config },
             Err(why) => {
