@@ -36,6 +36,8 @@ const OTHER: &str = "other";
 pub struct ClientEvent {
     #[serde(skip)]
     account: AccountId,
+    #[serde(skip)]
+    meeting: MeetingId,
     /// The meeting.
     pub meeting_id: String,
     /// Who tells.
@@ -56,14 +58,26 @@ pub struct ClientEvents(Mutex<Kept>);
 struct Kept {
     newest: VecDeque<ClientEvent>,
     counts: BTreeMap<AccountId, BTreeMap<String, u64>>,
-    /// Whose the meetings of kept events are: a client tells of the end after the end.
-    owners: BTreeMap<MeetingId, AccountId>,
+    /// Whose the meetings of kept events are, and how many events are kept of each: a client tells of the end after the
+    /// end.
+    owners: BTreeMap<MeetingId, (AccountId, usize)>,
+}
+
+impl Kept {
+    fn drop_oldest(&mut self) {
+        let Some(oldest) = self.newest.pop_front() else { return };
+        if let Some((_, events)) = self.owners.get_mut(&oldest.meeting) {
+            *events -= 1;
+            if *events == 0 {
+                self.owners.remove(&oldest.meeting);
+            }
+        }
+    }
 }
 
 impl ClientEvents {
     fn keep(&self, account: AccountId, meeting: MeetingId, attendee: AttendeeId, body: IngestBody) -> usize {
         let mut kept = self.0.lock().expect("no panic while it is held");
-        kept.owners.insert(meeting, account);
         let mut taken = 0;
         for payload in body.events.into_iter().flat_map(|event| event.payloads) {
             let mut attributes = payload;
@@ -77,15 +91,13 @@ impl ClientEvents {
             let known = counts.len() < NAMES_MAX || counts.contains_key(&name);
             let name: String = name.chars().take(64).collect();
             *counts.entry(if known { name.clone() } else { OTHER.into() }).or_default() += 1;
-            if kept.newest.len() == EVENTS_MAX
-                && let Some(oldest) = kept.newest.pop_front()
-                && let Ok(meeting) = oldest.meeting_id.parse()
-                && !kept.newest.iter().any(|event| event.meeting_id == oldest.meeting_id)
-            {
-                kept.owners.remove(&meeting);
+            if kept.newest.len() == EVENTS_MAX {
+                kept.drop_oldest();
             }
+            kept.owners.entry(meeting).or_insert((account, 0)).1 += 1;
             kept.newest.push_back(ClientEvent {
                 account,
+                meeting,
                 meeting_id: meeting.to_string(),
                 attendee_id: attendee.to_string(),
                 name,
@@ -98,15 +110,14 @@ impl ClientEvents {
     }
 
     fn owner(&self, meeting: MeetingId) -> Option<AccountId> {
-        self.0.lock().expect("no panic while it is held").owners.get(&meeting).copied()
+        self.0.lock().expect("no panic while it is held").owners.get(&meeting).map(|(account, _)| *account)
     }
 
     /// An account's events, oldest first: `{"Events":[...],"Counts":{name: n}}`. Counts hold since the server's start.
     pub fn of(&self, account: AccountId, meeting: Option<MeetingId>) -> Value {
         let kept = self.0.lock().expect("no panic while it is held");
-        let meeting = meeting.map(|meeting| meeting.to_string());
         let theirs = kept.newest.iter().filter(|event| {
-            event.account == account && meeting.as_ref().is_none_or(|meeting| *meeting == event.meeting_id)
+            event.account == account && meeting.is_none_or(|meeting| meeting == event.meeting)
         });
         let counts = kept.counts.get(&account).cloned().unwrap_or_default();
         json!({ "Events": theirs.collect::<Vec<_>>(), "Counts": counts })
@@ -212,5 +223,39 @@ pub mod fuzz {
         let taken = events.keep(account, MeetingId(nobody), AttendeeId(nobody), body);
         let kept = events.of(account, None)["Events"].as_array().map_or(0, Vec::len);
         assert_eq!(kept, taken.min(EVENTS_MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_are_kept_and_all_are_counted() {
+        let events = ClientEvents::default();
+        let account: AccountId = "111122223333".parse().unwrap();
+        let (first, second) = (MeetingId(uuid::Uuid::from_u128(1)), MeetingId(uuid::Uuid::from_u128(2)));
+        let tell = |meeting, names: &[String]| {
+            let payloads: Vec<Value> =
+                names.iter().map(|name| json!({ "name": name, "n": "x".repeat(9) })).collect();
+            let body = json!({ "events": [{ "payloads": payloads }] });
+            events.keep(
+                account,
+                meeting,
+                AttendeeId(uuid::Uuid::nil()),
+                serde_json::from_value(body).unwrap(),
+            )
+        };
+        assert_eq!(tell(first, &["early".into()]), 1);
+        assert_eq!(events.owner(first), Some(account));
+        assert_eq!(tell(second, &vec!["late".into(); EVENTS_MAX]), EVENTS_MAX);
+        assert_eq!((events.owner(first), events.owner(second)), (None, Some(account)));
+        let shown = events.of(account, None);
+        assert_eq!(shown["Events"].as_array().unwrap().len(), EVENTS_MAX);
+        assert_eq!(shown["Counts"], json!({ "early": 1, "late": EVENTS_MAX }));
+        let names: Vec<String> = (0..NAMES_MAX + 10).map(|n| format!("name {n}")).collect();
+        tell(second, &names);
+        assert_eq!(events.of(account, None)["Counts"][OTHER], 12, "names without end are counted together");
+        assert_eq!(events.of("444455556666".parse().unwrap(), None)["Events"], json!([]));
     }
 }

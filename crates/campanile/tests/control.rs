@@ -8,5 +8,7 @@ mod accounts;
 mod contract;
 #[path = "control/durability.rs"]
 mod durability;
+#[path = "control/hostile.rs"]
+mod hostile;
 #[path = "control/operations.rs"]
 mod operations;
