@@ -21,7 +21,8 @@ pub(crate) struct Full {
     audio: Option<Mid>,
     camera: Option<Mid>,
     camera_on: bool,
-    /// Video sections in the order of the offer, the camera's first; 0 once stopped.
+    camera_rids: Vec<&'static str>,
+    /// Video sections in the order of the offer, with the stream wanted there; 0 for the camera's and stopped ones.
     sections: Vec<(Mid, u32)>,
     timeout: Option<Instant>,
     outputs: VecDeque<Output>,
@@ -50,6 +51,7 @@ impl Full {
             audio: None,
             camera: None,
             camera_on: false,
+            camera_rids: Vec::new(),
             sections: Vec::new(),
             timeout: None,
             outputs: VecDeque::new(),
@@ -65,27 +67,33 @@ impl Full {
             let (stream, track) = (Some("audio".to_owned()), Some("microphone".to_owned()));
             self.audio = Some(change.add_media(MediaKind::Audio, Direction::SendRecv, stream, track, None));
         }
-        let simulcast = wish.camera.and_then(|source| {
-            let mut simulcast = Simulcast::new();
-            for rid in source.layers.iter().filter_map(|layer| layer.rid) {
-                simulcast.add_send_layer(SimulcastLayer::new(rid));
-            }
-            (!simulcast.send.is_empty()).then_some(simulcast)
-        });
-        let camera_direction = if wish.camera.is_some() { Direction::SendRecv } else { Direction::Inactive };
+        let rids: Vec<&'static str> =
+            wish.camera.iter().flat_map(|source| source.layers.iter().filter_map(|layer| layer.rid)).collect();
+        let direction = if wish.camera.is_some() { Direction::SendRecv } else { Direction::Inactive };
         match self.camera {
-            None => {
-                let mid = change.add_media(MediaKind::Video, camera_direction, None, None, simulcast);
+            Some(mid) if wish.camera.is_none() || rids == self.camera_rids => {
+                if self.camera_on != wish.camera.is_some() {
+                    change.set_direction(mid, direction);
+                }
+            }
+            // str0m sets a section's layers once: others need another section.
+            old => {
+                if let Some(mid) = old {
+                    change.stop_media(mid);
+                }
+                let mut simulcast = Simulcast::new();
+                for rid in &rids {
+                    simulcast.add_send_layer(SimulcastLayer::new(rid));
+                }
+                let simulcast = (!rids.is_empty()).then_some(simulcast);
+                let mid = change.add_media(MediaKind::Video, direction, None, None, simulcast);
                 self.camera = Some(mid);
+                self.camera_rids = rids;
                 self.sections.push((mid, 0));
             }
-            Some(mid) if self.camera_on != wish.camera.is_some() => {
-                change.set_direction(mid, camera_direction);
-            }
-            Some(_) => {}
         }
         self.camera_on = wish.camera.is_some();
-        for (mid, stream_id) in self.sections.iter_mut().skip(1) {
+        for (mid, stream_id) in &mut self.sections {
             if *stream_id != 0 && !wish.receive.contains(stream_id) {
                 change.stop_media(*mid);
                 *stream_id = 0;
@@ -115,7 +123,7 @@ impl Full {
 
     pub(super) fn answer(&mut self, _now: Instant, sdp: &str, _tracks: &[TrackMapping]) -> Result<(), String> {
         let pending = self.pending.take().ok_or("an answer without an offer")?;
-        let answer = SdpAnswer::from_sdp_string(sdp).map_err(|error| error.to_string())?;
+        let answer = SdpAnswer::from_sdp_string(&described(sdp)).map_err(|error| error.to_string())?;
         let accepted = self.rtc.sdp_api().accept_answer(pending, answer);
         self.drain();
         accepted.map_err(|error| error.to_string())
@@ -259,5 +267,42 @@ impl Full {
 
     pub(super) fn counters(&self) -> EngineCounters {
         EngineCounters::default()
+    }
+}
+
+/// The answer with an `a=rtpmap` for each payload type of rejected sections: RFC 8843 lets them be bare, str0m does not.
+fn described(sdp: &str) -> String {
+    let mut out = String::with_capacity(sdp.len() + 64);
+    for line in sdp.lines() {
+        out.push_str(line);
+        out.push_str("\r\n");
+        let words: Vec<&str> = line.split(' ').collect();
+        if let [kind @ ("m=audio" | "m=video"), "0", _, formats @ ..] = &words[..] {
+            let name = if *kind == "m=audio" { "opus/48000/2" } else { "VP8/90000" };
+            for format in formats.iter().filter(|format| !sdp_describes(sdp, line, format)) {
+                out.push_str(&format!("a=rtpmap:{format} {name}\r\n"));
+            }
+        }
+    }
+    out
+}
+
+/// Whether the section that begins with `line` has an `a=rtpmap` of this format.
+fn sdp_describes(sdp: &str, line: &str, format: &str) -> bool {
+    let start = line.as_ptr() as usize - sdp.as_ptr() as usize + line.len();
+    let section = sdp[start..].split("\nm=").next().unwrap_or_default();
+    section.contains(&format!("a=rtpmap:{format} "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_rejected_sections_are_described() {
+        let sdp = "v=0\r\nm=video 0 X 96\r\na=mid:1\r\nm=video 9 X 97\r\na=mid:2\r\n";
+        let expected = "v=0\r\nm=video 0 X 96\r\na=rtpmap:96 VP8/90000\r\na=mid:1\r\nm=video 9 X 97\r\na=mid:2\r\n";
+        assert_eq!(described(sdp), expected);
+        assert_eq!(described(expected), expected);
     }
 }
