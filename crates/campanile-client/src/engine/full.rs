@@ -270,28 +270,24 @@ impl Full {
     }
 }
 
-/// The answer with an `a=rtpmap` for each payload type of rejected sections: RFC 8843 lets them be bare, str0m does not.
+/// The answer with an `a=rtpmap` for each payload type of rejected sections, at their ends: SDP lets them be bare, str0m
+/// does not.
 fn described(sdp: &str) -> String {
     let mut out = String::with_capacity(sdp.len() + 64);
-    for line in sdp.lines() {
-        out.push_str(line);
+    for (place, section) in sdp.split("\r\nm=").enumerate() {
+        let section = section.trim_end_matches("\r\n");
+        out.push_str(if place == 0 { "" } else { "m=" });
+        out.push_str(section);
         out.push_str("\r\n");
-        let words: Vec<&str> = line.split(' ').collect();
-        if let [kind @ ("m=audio" | "m=video"), "0", _, formats @ ..] = &words[..] {
-            let name = if *kind == "m=audio" { "opus/48000/2" } else { "VP8/90000" };
-            for format in formats.iter().filter(|format| !sdp_describes(sdp, line, format)) {
+        let words: Vec<&str> = section.lines().next().unwrap_or_default().split(' ').collect();
+        if let [kind @ ("audio" | "video"), "0", _, formats @ ..] = &words[..] {
+            let name = if *kind == "audio" { "opus/48000/2" } else { "VP8/90000" };
+            for format in formats.iter().filter(|format| !section.contains(&format!("a=rtpmap:{format} "))) {
                 out.push_str(&format!("a=rtpmap:{format} {name}\r\n"));
             }
         }
     }
     out
-}
-
-/// Whether the section that begins with `line` has an `a=rtpmap` of this format.
-fn sdp_describes(sdp: &str, line: &str, format: &str) -> bool {
-    let start = line.as_ptr() as usize - sdp.as_ptr() as usize + line.len();
-    let section = sdp[start..].split("\nm=").next().unwrap_or_default();
-    section.contains(&format!("a=rtpmap:{format} "))
 }
 
 #[cfg(test)]
@@ -301,7 +297,7 @@ mod tests {
     #[test]
     fn bare_rejected_sections_are_described() {
         let sdp = "v=0\r\nm=video 0 X 96\r\na=mid:1\r\nm=video 9 X 97\r\na=mid:2\r\n";
-        let expected = "v=0\r\nm=video 0 X 96\r\na=rtpmap:96 VP8/90000\r\na=mid:1\r\nm=video 9 X 97\r\na=mid:2\r\n";
+        let expected = "v=0\r\nm=video 0 X 96\r\na=mid:1\r\na=rtpmap:96 VP8/90000\r\nm=video 9 X 97\r\na=mid:2\r\n";
         assert_eq!(described(sdp), expected);
         assert_eq!(described(expected), expected);
     }
