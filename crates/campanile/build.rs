@@ -8,13 +8,8 @@ fn main() {
     let web = Path::new(&env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../web");
     let dist = web.join("dist");
     println!("cargo::rerun-if-changed=build.rs");
-    // A path that does not exist would make every build run this again, so watch the nearest that does.
-    for watched in [&dist, &web] {
-        if watched.exists() {
-            println!("cargo::rerun-if-changed={}", watched.display());
-            break;
-        }
-    }
+    // A path that does not exist would make every build run this again, so watch `web` until the page is built.
+    println!("cargo::rerun-if-changed={}", if dist.exists() { &dist } else { &web }.display());
     let mut files = Vec::new();
     collect(&dist, &mut files);
     files.sort();

@@ -113,10 +113,8 @@ function listener() {
       showOwnSignal(now.find(person => person.self));
     },
     speaking: (ids: string[]) => stage?.showSpeaking(ids),
-    picture: (tile: Parameters<Stage['showPicture']>[0], attendeeId: string, content: boolean) => {
-      const person = people.find(one => one.attendeeId === attendeeId);
-      stage?.showPicture(tile, attendeeId, content, person ? `${person.name}’s screen` : 'A shared screen');
-    },
+    picture: (tile: Parameters<Stage['showPicture']>[0], attendeeId: string, content: boolean) =>
+      stage?.showPicture(tile, attendeeId, content, people.find(person => person.attendeeId === attendeeId)),
     pictureGone: (tileId: number) => stage?.removePicture(tileId),
     line: showLine,
     notice: toast,

@@ -77,7 +77,7 @@ const SEEN_MAX = 1024;
 
 /** `ExternalUserId` carries the name, behind a short random prefix that keeps two people of one name apart. */
 export function displayName(externalUserId: string): string {
-  return externalUserId.replace(/^[0-9a-f]{4,32}[#/:]/, '');
+  return externalUserId.replace(/^[0-9a-f]{8}#/, '');
 }
 
 function owner(attendeeId: string): { attendeeId: string; content: boolean } {

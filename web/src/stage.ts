@@ -14,8 +14,10 @@ interface Tile {
 
 type BindVideo = (tileId: number, element: HTMLVideoElement) => void;
 
-/** The shape a camera picture usually has; what the grid tries to waste least room on. */
-const TILE_ASPECT = 16 / 9;
+/** The shape that a camera picture usually has. */
+const WIDEST = 16 / 9;
+/** Between two tiles; the style sheet's 0.75rem. */
+const GAP_PX = 12;
 
 function icon(name: string): SVGSVGElement {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
@@ -34,6 +36,12 @@ function initials(name: string): string {
   return (first + last).toUpperCase();
 }
 
+/** What to write on a shared screen. */
+function screenOf(person: Person | undefined): string {
+  if (!person) return 'A shared screen';
+  return person.self ? 'Your screen' : `${person.name}’s screen`;
+}
+
 /** A hue of one's own, the same on everybody's page. */
 function hue(attendeeId: string): number {
   let sum = 0;
@@ -41,14 +49,22 @@ function hue(attendeeId: string): number {
   return sum;
 }
 
-/** How many columns make `count` tiles largest in a box of this size. */
-export function columnsFor(count: number, width: number, height: number): number {
-  let best = 1;
-  let bestWidth = 0;
+interface Shape {
+  width: number;
+  height: number;
+}
+
+/** The largest tiles of which `count` fit into a box: they may be cut as narrow as `narrowest`, but not wider than 16:9. */
+export function shapeFor(count: number, box: Shape, narrowest: number): Shape {
+  let best = { width: 0, height: 0 };
   for (let columns = 1; columns <= count; columns++) {
-    const rows = Math.ceil(count / columns);
-    const tileWidth = Math.min(width / columns, (height / rows) * TILE_ASPECT);
-    if (tileWidth > bestWidth) [best, bestWidth] = [columns, tileWidth];
+    const room = {
+      width: (box.width - GAP_PX * (columns - 1)) / columns,
+      height: box.height / Math.ceil(count / columns) - GAP_PX,
+    };
+    const width = Math.min(room.width, room.height * WIDEST);
+    const height = Math.min(room.height, width / narrowest);
+    if (width * height > best.width * best.height) best = { width: Math.floor(width), height: Math.floor(height) };
   }
   return best;
 }
@@ -75,14 +91,14 @@ export class Stage {
         this.people.delete(attendeeId);
       }
     }
-    for (const person of people) {
+    for (const [index, person] of people.entries()) {
       const tile = this.people.get(person.attendeeId) ?? this.add(this.people, $('tiles'), person.attendeeId);
+      tile.item.style.order = String(index);
       tile.name.textContent = person.self ? `${person.name} (you)` : person.name;
       tile.item.querySelector('.letter')!.textContent = initials(person.name);
       tile.item.classList.toggle('self', person.self);
-      for (const [id, share] of this.shares) {
-        if (id === person.attendeeId) share.name.textContent = person.self ? 'Your screen' : `${person.name}’s screen`;
-      }
+      const share = this.shares.get(person.attendeeId);
+      if (share) share.name.textContent = screenOf(person);
     }
     this.showVolumes(people);
     this.arrange();
@@ -105,14 +121,15 @@ export class Stage {
     for (const [attendeeId, { item }] of this.people) item.classList.toggle('speaking', attendeeIds[0] === attendeeId);
   }
 
-  showPicture(state: VideoTileState, attendeeId: string, content: boolean, name: string): void {
+  /** `person` is whose picture it is, when they are known already. */
+  showPicture(state: VideoTileState, attendeeId: string, content: boolean, person: Person | undefined): void {
     const group = content ? this.shares : this.people;
     const tile = group.get(attendeeId) ?? this.add(group, $(content ? 'shares' : 'tiles'), attendeeId);
     if (tile.tileId !== state.tileId) {
       tile.tileId = state.tileId;
       this.bindVideo(state.tileId!, tile.video);
     }
-    if (content) tile.name.textContent = name;
+    if (content) tile.name.textContent = screenOf(person);
     tile.item.classList.toggle('has-picture', state.active || state.localTile);
     tile.item.classList.toggle('paused', state.paused);
     tile.item.classList.toggle('mirrored', state.localTile && !content);
@@ -169,11 +186,10 @@ export class Stage {
     const tiles = $('tiles');
     const sharing = this.shares.size > 0;
     $('stage').classList.toggle('sharing', sharing);
-    const { clientWidth, clientHeight } = tiles;
-    const count = Math.max(1, this.people.size);
-    const columns = columnsFor(count, clientWidth, clientHeight);
-    tiles.style.setProperty('--columns', String(columns));
-    tiles.style.setProperty('--rows', String(Math.ceil(count / columns)));
+    const box = { width: tiles.clientWidth, height: tiles.clientHeight };
+    const { width, height } = shapeFor(Math.max(1, this.people.size), box, box.width < box.height ? 1 : 4 / 3);
+    tiles.style.setProperty('--tile-width', `${width}px`);
+    tiles.style.setProperty('--tile-height', `${height}px`);
   }
 }
 

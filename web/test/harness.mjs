@@ -237,13 +237,14 @@ export class Person {
   sees(other) { return this.ask(id => lab.see(id), other.id ?? other); }
   hears(...pitches) { return this.ask(pitches => lab.hear(...pitches), pitches); }
 
-  /** Waits until `pitch` is heard at least 40 dB above `own`, one's own voice. */
+  /** Waits until `pitch` is heard, clearly and at least 40 dB above `own`, one's own voice. A full-scale tone measures
+   *  about -8 dB here, so -35 dB is a voice that has filled the window of the analyser. */
   async hearsOnly(pitch, own) {
     const heard = await this.until(
       `hears ${pitch} Hz at least 40 dB above ${own} Hz`,
       ([pitch, own]) => {
         const levels = lab.hear(pitch, own);
-        return levels && levels[0] > -60 && levels[0] - levels[1] >= 40 && levels;
+        return levels && levels[0] > -35 && levels[0] - levels[1] >= 40 && levels;
       },
       [pitch, own],
     );

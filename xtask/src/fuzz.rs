@@ -2,7 +2,7 @@
 //! with the toolchain that builds the project; what it finds lands in `fuzz/artifacts`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::Failure;
 use crate::process::{cargo, root, run, run_quietly};
@@ -30,9 +30,10 @@ pub(crate) fn run_fuzz(args: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// Every target in turn.
+/// Every target in turn, also after one that fails.
 pub(crate) fn all(seconds: u32) -> Result<(), Failure> {
-    targets()?.iter().try_for_each(|name| target(name, seconds))
+    let failures: Vec<Failure> = targets()?.iter().filter_map(|name| target(name, seconds).err()).collect();
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 
 fn targets() -> Result<Vec<String>, Failure> {
@@ -53,21 +54,43 @@ fn target(name: &str, seconds: u32) -> Result<(), Failure> {
         return Err(format!("There is no fuzz target `{name}`. There are: {}.", known.join(", ")));
     }
     let fuzz = root().join("fuzz");
-    let [corpus, artifacts] = [fuzz.join("corpus").join(name), fuzz.join("artifacts").join(name)];
-    for folder in [&corpus, &artifacts] {
+    // The inputs that are kept by hand are read; those that libFuzzer finds interesting go elsewhere.
+    let seeds = fuzz.join("corpus").join(name);
+    let [found, artifacts] = ["target/found", "artifacts"].map(|folder| fuzz.join(folder).join(name));
+    for folder in [&found, &artifacts] {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     // With an explicit target, build scripts and proc macros are spared the instruments.
     let host = host()?;
-    let mut run_target = cargo(&["run", "--release", "--target", &host, "--bin", name, "--"]);
-    run_target.current_dir(&fuzz).env("RUSTFLAGS", COVERAGE).arg(&corpus);
-    run_target.arg(format!("-max_total_time={seconds}")).arg(artifact_prefix(artifacts));
-    println!("\n== fuzzing {name} for {seconds} s");
-    run(&mut run_target)
+    let instrumented = |command: &str| {
+        let mut command = cargo(&[command, "--quiet", "--release", "--target", &host, "--bin", name]);
+        command.current_dir(&fuzz).env("RUSTFLAGS", COVERAGE);
+        command
+    };
+    run(&mut instrumented("build"))?;
+    let mut fuzzer = instrumented("run");
+    fuzzer.arg("--").args([&found, &seeds]).args(["-print_final_stats=1", "-max_len=8192"]);
+    fuzzer.arg(format!("-max_total_time={seconds}")).arg(artifact_prefix(&artifacts));
+    let output = fuzzer.output().map_err(|error| format!("libFuzzer cannot be run: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let executions = executions(&said).unwrap_or(0);
+    if output.status.success() {
+        println!("{name:<18} {executions:>10} executions, nothing found");
+        return Ok(());
+    }
+    // What was found stands at the end, after all that libFuzzer has told of its progress.
+    let lines: Vec<&str> = said.lines().collect();
+    eprintln!("{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+    Err(format!("{name} failed after {executions} executions; the input is in {}.", artifacts.display()))
+}
+
+/// The number of executions in libFuzzer's closing statistics.
+fn executions(said: &str) -> Option<u64> {
+    said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")?.trim().parse().ok())
 }
 
 /// libFuzzer wants its prefix with the closing slash.
-fn artifact_prefix(folder: PathBuf) -> String {
+fn artifact_prefix(folder: &Path) -> String {
     format!("-artifact_prefix={}/", folder.display())
 }
 
@@ -76,4 +99,22 @@ fn host() -> Result<String, Failure> {
     let printed = run_quietly(std::process::Command::new("rustc").arg("-vV"))?;
     let line = printed.lines().find_map(|line| line.strip_prefix("host: "));
     line.map(str::to_owned).ok_or_else(|| "rustc did not name its host.".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(said: &str, expected: Option<u64>) {
+        assert_eq!(executions(said), expected, "{said}");
+    }
+
+    #[test]
+    fn executions_are_read_from_the_closing_statistics() {
+        check(
+            "Done 7 runs\nstat::number_of_executed_units: 3159537\nstat::peak_rss_mb: 35\n",
+            Some(3_159_537),
+        );
+        check("panicked", None);
+    }
 }

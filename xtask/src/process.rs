@@ -99,11 +99,11 @@ pub(crate) fn run_counting(command: &mut Command) -> Result<(Counts, bool), Fail
 }
 
 /// The tests that one line reports: cargo's `test result: ok. 3 passed; 0 failed; 1 ignored`, node's `ℹ pass 3`,
-/// and the plain `3 passed, 0 failed` of our own scripts.
+/// and the `ok   what` or `FAIL what` of our own scripts.
 fn reported(line: &str) -> Counts {
     let words: Vec<&str> = line.split([' ', ',', ';']).filter(|word| !word.is_empty()).collect();
     let mut counts = Counts::default();
-    let summary = line.starts_with("test result:") || words.get(1) == Some(&"passed");
+    let summary = line.starts_with("test result:");
     for pair in words.windows(2) {
         if let (true, Ok(number)) = (summary, pair[0].parse::<u32>()) {
             match pair[1] {
@@ -114,6 +114,8 @@ fn reported(line: &str) -> Counts {
             }
         }
     }
+    counts.passed += u32::from(line.starts_with("ok   "));
+    counts.failed += u32::from(line.starts_with("FAIL "));
     if let ["ℹ", kind, number] = words[..] {
         let number = number.parse().unwrap_or(0);
         match kind {
@@ -181,7 +183,9 @@ mod tests {
         check("ℹ fail 1", 0, 1, 0);
         check("ℹ cancelled 2", 0, 2, 0);
         check("ℹ skipped 3", 0, 0, 3);
-        check("5 passed, 1 failed", 5, 1, 0);
+        check("ok   create_meeting answers 201", 1, 0, 0);
+        check("FAIL get_meeting: nothing", 0, 1, 0);
+        check("1 failed", 0, 0, 0);
         check("test many_were_3 passed ... ok", 0, 0, 0);
         check("", 0, 0, 0);
     }

@@ -78,7 +78,7 @@ pub(crate) fn run_test(args: &[String]) -> Result<(), Failure> {
     let everything = filter.is_empty();
     let mut report = Report::default();
 
-    let sdk = root().join("crates/campanile/tests/sdk");
+    let sdk = root().join("tests/sdk");
     let ready = report.check("set-up", || {
         setup::tools(setup::FOR_TEST, true)?;
         setup::web_page()?;
@@ -128,7 +128,7 @@ pub(crate) fn run_test(args: &[String]) -> Result<(), Failure> {
 
 /// The control plane through the unmodified AWS SDKs, in Python and in JavaScript.
 fn sdk_stories() -> Result<(Counts, bool), Failure> {
-    let sdk = root().join("crates/campanile/tests/sdk");
+    let sdk = root().join("tests/sdk");
     let python = setup::python(&sdk.join("requirements.txt"))?;
     let mut total = Counts::default();
     let mut good = true;

@@ -24,6 +24,8 @@ const BURST: f64 = 200.0;
 pub(crate) struct DataMessages {
     last_ingest_ns: i64,
     stored: VecDeque<Stored>,
+    /// When the last of them has expired.
+    kept_until: Option<Instant>,
     bucket: TokenBucket,
 }
 
@@ -59,6 +61,7 @@ impl DataMessages {
         DataMessages {
             last_ingest_ns: 0,
             stored: VecDeque::new(),
+            kept_until: None,
             bucket: TokenBucket::new(now, RATE_PER_SECOND, BURST),
         }
     }
@@ -101,9 +104,23 @@ impl DataMessages {
                 self.stored.pop_front();
             }
             let expires_ns = delivered.ingest_time_ns + lifetime.as_nanos() as i64;
+            self.kept_until = self.kept_until.max(Some(now + lifetime));
             self.stored.push_back(Stored { message: delivered.clone(), expires_ns });
         }
         Ok(Verdict::Deliver(delivered))
+    }
+
+    /// Until when something is kept for newcomers.
+    pub(crate) fn kept_until(&self) -> Option<Instant> {
+        self.kept_until
+    }
+
+    /// Frees what nobody can get any more, once the last has expired.
+    pub(crate) fn forget_expired(&mut self, now: Instant) {
+        if self.kept_until.is_some_and(|until| until <= now) {
+            self.kept_until = None;
+            self.stored.clear();
+        }
     }
 
     /// What a newcomer gets, oldest first, with the times at which it was first delivered.

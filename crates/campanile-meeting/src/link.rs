@@ -9,9 +9,14 @@ use campanile_media::peer::{IceCredentials, Peer};
 use campanile_media::rtcp::{self, ReceptionStats, SenderInfo, TwccRecorder};
 use campanile_media::rtp::{self, RtpHeader};
 
-/// SSRCs that one peer may send under: a microphone, three simulcast layers, their retransmissions, and as many again
-/// for a camera that was restarted. More is no Chime client; the packets are dropped.
+use crate::bucket::TokenBucket;
+
+/// SSRCs remembered of one peer: a microphone, three simulcast layers, their retransmissions, and as many again for a
+/// camera that was restarted. A newer one takes the place of the one heard least recently.
 const SSRCS_MAX: usize = 16;
+/// Packets sent again to one peer, whatever it asks for: 20 % of 25 videos at their best, and a keyframe's worth at once.
+const REPAIRS_PER_SECOND: f64 = 1500.0;
+const REPAIRS_BURST: f64 = 500.0;
 /// 20 ms at 48 kHz.
 const AUDIO_TICKS: u32 = 960;
 
@@ -29,7 +34,10 @@ pub(crate) struct MediaLink {
     pub(crate) audio: Option<AudioLink>,
     pub(crate) camera: Option<CameraLink>,
     pub(crate) downlinks: Vec<Downlink>,
+    /// At most [`SSRCS_MAX`].
     routes: Vec<Reception>,
+    /// What may still be sent again.
+    pub(crate) repairs: TokenBucket,
     twcc: TwccRecorder,
     /// SSRC in which this server speaks RTCP to the peer.
     pub(crate) local_ssrc: u32,
@@ -39,7 +47,9 @@ pub(crate) struct MediaLink {
 /// The audio section: one stream each way.
 #[derive(Debug)]
 pub(crate) struct AudioLink {
+    /// Opus, and redundant audio made of it (RFC 2198) if the client knows that.
     pub(crate) payload_type: u8,
+    pub(crate) red_payload_type: Option<u8>,
     pub(crate) ssrc: u32,
     pub(crate) level_extension: Option<u8>,
     pub(crate) sequence: u16,
@@ -72,6 +82,7 @@ struct Reception {
     ssrc: u32,
     route: Route,
     stats: ReceptionStats,
+    heard_at: Instant,
 }
 
 /// What an incoming SSRC carries.
@@ -87,6 +98,7 @@ pub(crate) enum Route {
 
 impl MediaLink {
     pub(crate) fn new(
+        now: Instant,
         peer: Peer,
         local_ice: Option<IceCredentials>,
         remote_ufrag: String,
@@ -102,6 +114,7 @@ impl MediaLink {
             camera: None,
             downlinks: Vec::new(),
             routes: Vec::new(),
+            repairs: TokenBucket::new(now, REPAIRS_PER_SECOND, REPAIRS_BURST),
             twcc: TwccRecorder::default(),
             local_ssrc,
             cname: format!("campanile-{local_ssrc:08x}"),
@@ -127,21 +140,27 @@ impl MediaLink {
             None => {
                 let route = self.identify(header, packet, layers)?;
                 if self.routes.len() == SSRCS_MAX {
-                    return None;
+                    let heard =
+                        self.routes.iter().enumerate().map(|(at, reception)| (reception.heard_at, at));
+                    let (_, oldest) = heard.min()?;
+                    self.routes.remove(oldest);
                 }
                 let clock_hz = if route == Route::Audio { 48_000 } else { 90_000 };
                 let stats = ReceptionStats::new(header.ssrc, clock_hz);
-                self.routes.push(Reception { ssrc: header.ssrc, route, stats });
+                self.routes.push(Reception { ssrc: header.ssrc, route, stats, heard_at: now });
                 self.routes.len() - 1
             }
         };
         let reception = &mut self.routes[at];
+        reception.heard_at = now;
         reception.stats.record(header.sequence, header.timestamp, now);
         Some(reception.route)
     }
 
     fn identify(&self, header: &RtpHeader, packet: &[u8], layers: usize) -> Option<Route> {
-        if self.audio.as_ref().is_some_and(|audio| audio.payload_type == header.payload_type) {
+        if self.audio.as_ref().is_some_and(|audio| {
+            [Some(audio.payload_type), audio.red_payload_type].contains(&Some(header.payload_type))
+        }) {
             return Some(Route::Audio);
         }
         let camera = self.camera.as_ref()?;
@@ -314,7 +333,9 @@ impl MediaLink {
 
 /// The `abs-send-time` extension: seconds in 6.18 fixed point, of any clock (the WebRTC extension of that name).
 pub(crate) fn abs_send_time(since_start: Duration) -> [u8; 3] {
-    let fixed = (since_start.as_micros() as u64 * (1 << 18) / 1_000_000) as u32;
+    // It wraps after 64 seconds, the product before would after years.
+    let micros = since_start.as_micros() % 64_000_000;
+    let fixed = (micros * (1 << 18) / 1_000_000) as u32;
     let [_, a, b, c] = fixed.to_be_bytes();
     [a, b, c]
 }
@@ -332,5 +353,6 @@ mod tests {
         check(1_000_000, [4, 0, 0]);
         check(500_000, [2, 0, 0]);
         check(64_000_000, [0, 0, 0]);
+        check(u64::MAX / 64_000_000 * 64_000_000 + 500_000, [2, 0, 0]);
     }
 }

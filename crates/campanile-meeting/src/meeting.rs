@@ -32,9 +32,19 @@ const LEVEL_TICKS: u64 = 10;
 const SECOND_TICKS: u64 = 50;
 const BITRATES_TICKS: u64 = 100;
 const PING_TICKS: u64 = 500;
+/// Between two indexes: each goes to everybody, and whatever changes meanwhile can wait this long.
+const INDEX_INTERVAL: Duration = Duration::from_millis(100);
+/// Connections of one attendee (or content share) at once: the one in use, and others that a bad network has left behind.
+const CONNECTIONS_MAX: usize = 8;
 /// The client's own limit on subscriptions is applied by lowest stream id, so it must not bind: above all cameras
 /// and shares (signaling specification, trap 39).
 const SUBSCRIPTION_HEADROOM: usize = 3;
+
+/// Data messages in one frame of a replay: up to 64 KB. One by one, a full store would overflow a socket's mailbox.
+const REPLAYED_AT_ONCE: usize = 32;
+/// Ids of a meeting begin at the seconds since then (2020-01-01), so they are higher than in an earlier life of the same
+/// meeting, before everybody was gone for a moment or the worker started anew: clients keep the highest they know.
+const FIRST_IDS_UNIX: Duration = Duration::from_secs(1_577_836_800);
 
 /// Close codes that the client understands (signaling specification, sections 2.2 and 9.1).
 pub(crate) mod close {
@@ -64,6 +74,7 @@ pub(crate) struct Meeting {
     /// The streams that the last index named.
     pub(crate) offered: Vec<u32>,
     pub(crate) index_due: bool,
+    next_index: Instant,
     pub(crate) levels: Levels,
     pub(crate) last_common_codecs: Vec<VideoCodec>,
     pub(crate) seconds: u64,
@@ -77,7 +88,8 @@ pub(crate) struct Meeting {
 }
 
 impl Meeting {
-    pub(crate) fn new(id: MeetingId, now: Instant) -> Meeting {
+    pub(crate) fn new(id: MeetingId, now: Instant, unix: Duration) -> Meeting {
+        let first_id = 1 + unix.saturating_sub(FIRST_IDS_UNIX).as_secs() as u32;
         // Meetings' ticks are spread over the interval by their ids, so that a worker's load is even.
         let phase = Duration::from_micros(id.0.as_u128() as u64 % TICK.as_micros() as u64);
         Meeting {
@@ -85,15 +97,16 @@ impl Meeting {
             sessions: BTreeMap::new(),
             sources: BTreeMap::new(),
             mixer: Mixer::new(),
-            next_stream_id: 1,
-            next_group_id: 1,
+            next_stream_id: first_id,
+            next_group_id: first_id,
             offered: Vec::new(),
             index_due: false,
+            next_index: now,
             levels: Levels::default(),
             last_common_codecs: Vec::new(),
             seconds: 0,
             data: DataMessages::new(now),
-            next_audio_stream_id: 1,
+            next_audio_stream_id: first_id,
             owners: BTreeMap::new(),
             next_tick: now + phase,
             ticks: 0,
@@ -101,9 +114,14 @@ impl Meeting {
         }
     }
 
-    /// When [`tick`](Self::tick) is due; `None` when nothing is left of the meeting.
+    /// When [`tick`](Self::tick) is due; `None` when nothing is left of the meeting. An empty one rests until the last
+    /// data message kept for newcomers expires.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
-        if self.sessions.is_empty() { None } else { Some(self.next_tick) }
+        match self.sessions.is_empty() {
+            false => Some(self.next_tick),
+            true if self.over => None,
+            true => self.data.kept_until(),
+        }
     }
 
     /// Sessions whose sockets are open.
@@ -123,6 +141,14 @@ impl Meeting {
 
     pub(crate) fn connect(&mut self, cx: &mut Cx<'_>, id: SessionId, admission: Admission) {
         let Admission { attendee, external_user_id, capabilities, .. } = admission;
+        self.next_tick = self.next_tick.max(cx.now);
+        let theirs = self.sessions.values().filter(|session| session.attendee == attendee);
+        if theirs.clone().count() >= CONNECTIONS_MAX
+            && let Some(oldest) = theirs.filter(|session| !session.is_in()).map(|session| session.id).next()
+        {
+            cx.close(oldest, close::TOO_MUCH, "too many connections of one attendee");
+            self.sessions.remove(&oldest);
+        }
         self.sessions.insert(id, Session::new(cx.now, id, attendee, external_user_id, capabilities));
         if self.over {
             cx.close(id, close::MEETING_ENDED, "the meeting has ended");
@@ -171,7 +197,9 @@ impl Meeting {
             ClientFrame::AudioControl { muted } => self.mute(cx, id, muted),
             ClientFrame::DataMessages(messages) => {
                 for message in messages {
-                    self.data_message(cx, id, message);
+                    if self.sessions.get(&id).is_some_and(Session::is_listening) {
+                        self.data_message(cx, id, message);
+                    }
                 }
             }
             // Promotion belongs to replicated meetings, of which there are none yet.
@@ -184,7 +212,11 @@ impl Meeting {
 
     /// JOIN: JOIN_ACK, INDEX, the roster and the replay leave in the same turn, in this order.
     fn join(&mut self, cx: &mut Cx<'_>, id: SessionId, join: Join) {
-        let Some(attendee) = self.sessions.get(&id).map(|session| session.attendee) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let attendee = session.attendee;
+        if !session.joins.take(cx.now) {
+            return cx.close(id, close::TOO_MUCH, "too many JOIN frames");
+        }
         if self.over {
             return cx.close(id, close::MEETING_ENDED, "the meeting has ended");
         }
@@ -195,7 +227,7 @@ impl Meeting {
             let description = format!("{shares} content shares are on, and no more are allowed");
             return self.end_session_with_error(cx, id, status::AT_CAPACITY, description, FrameKind::JoinAck);
         }
-        let replaces = self.supersede(cx, id, attendee, join.audio_session_id);
+        let superseded = self.supersede(cx, id, attendee, join.audio_session_id);
         let server_side = join.adaption == Adaption::BandwidthProbingAndVideoQuality
             && join.supported_adaptions.contains(&join.adaption);
         let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -204,7 +236,10 @@ impl Meeting {
             self.next_audio_stream_id += 1;
         }
         session.phase = Phase::Joined;
-        session.replaces = session.replaces.or(replaces);
+        if let Some((replaces, muted)) = superseded {
+            session.replaces = session.replaces.or(replaces);
+            session.muted = muted;
+        }
         session.audio_session_id = join.audio_session_id;
         session.adaption = if server_side { join.adaption } else { Adaption::Default };
         session.disable_periodic_keyframes = join.disable_periodic_keyframes;
@@ -231,26 +266,27 @@ impl Meeting {
         }
         if !attendee.content {
             let replay: Vec<_> = self.data.replay(cx.clock.unix(cx.now).as_nanos() as i64).cloned().collect();
-            for message in replay {
-                cx.frame(id, ServerFrame::DataMessages(vec![message]));
+            for messages in replay.chunks(REPLAYED_AT_ONCE) {
+                cx.frame(id, ServerFrame::DataMessages(messages.to_vec()));
             }
         }
         self.index_due = true;
     }
 
     /// The same attendee is in already: the same page coming back, or another device taking over. Returns the roster
-    /// entry that others have to be told about once the new session is present.
+    /// entry that others have to be told about once the new session is present, and whether it was muted.
     fn supersede(
         &mut self,
         cx: &mut Cx<'_>,
         new: SessionId,
         attendee: AttendeeKey,
         audio_session_id: Option<u64>,
-    ) -> Option<u32> {
+    ) -> Option<(Option<u32>, bool)> {
         let old = self.sessions.values().find(|s| s.attendee == attendee && s.is_in() && s.id != new)?;
         let (old_id, listening) = (old.id, old.is_listening());
         let same_page = audio_session_id.is_some() && old.audio_session_id == audio_session_id;
         let entry = if old.present { Some(old.audio_stream_id) } else { old.replaces };
+        let muted = old.muted;
         self.detach(cx, old_id);
         if !listening {
             self.sessions.remove(&old_id);
@@ -260,7 +296,7 @@ impl Meeting {
             info!(meeting_id = %self.id, attendee_id = %attendee, "joined from another device");
             cx.frame(old_id, ServerFrame::AudioStatus(AudioStatus::JoinedFromAnotherDevice));
         }
-        entry
+        Some((entry, muted))
     }
 
     /// LEAVE: always acknowledged, whatever the phase, or the client waits 15 s.
@@ -337,9 +373,13 @@ impl Meeting {
     pub(crate) fn end(&mut self, cx: &mut Cx<'_>) {
         info!(meeting_id = %self.id, "meeting ended");
         self.over = true;
-        let all: Vec<_> = self.sessions.keys().copied().collect();
-        for id in all {
-            self.end_session(cx, id, AudioStatus::MeetingEnded);
+        // Shares first: else they would be told that their attendee was removed.
+        for content in [true, false] {
+            let these = self.sessions.values().filter(|session| session.attendee.content == content);
+            let these: Vec<_> = these.map(|session| session.id).collect();
+            for id in these {
+                self.end_session(cx, id, AudioStatus::MeetingEnded);
+            }
         }
     }
 
@@ -372,11 +412,26 @@ impl Meeting {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.muted = muted;
         let audio_stream_id = session.audio_stream_id;
-        let present = session.present;
+        // One who switches to and fro is told about with the next levels: everybody gets each of these.
+        let tell = session.present && session.mutes.take(cx.now);
+        if tell {
+            session.told_muted = muted;
+        }
         self.mixer.set_muted(LegId(audio_stream_id), muted);
-        if present {
+        if tell {
             self.tell_roster(cx, vec![AudioStreamIdInfo::Mute { audio_stream_id, muted }]);
         }
+    }
+
+    /// Tells everybody of those whose last (un)muting was not told at once.
+    fn tell_late_mutes(&mut self, cx: &mut Cx<'_>) {
+        let late = self.sessions.values_mut().filter(|s| s.present && s.told_muted != s.muted);
+        let entry = |session: &mut Session| {
+            session.told_muted = session.muted;
+            AudioStreamIdInfo::Mute { audio_stream_id: session.audio_stream_id, muted: session.muted }
+        };
+        let entries = late.map(entry).collect();
+        self.tell_roster(cx, entries);
     }
 
     fn data_message(&mut self, cx: &mut Cx<'_>, id: SessionId, message: DataMessage) {
@@ -418,13 +473,14 @@ impl Meeting {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(link) = &mut session.link else { return };
         if let Some(address) = from.or(link.peer.remote_addr()) {
-            cx.directory.learn_address(link, address, meeting, id);
+            cx.directory.learn_address(cx.now, link, address, meeting, id);
         }
         cx.touch(meeting, id);
         if session.present || link.peer.state() != PeerState::Connected {
             return;
         }
         session.present = true;
+        session.told_muted = session.muted;
         info!(meeting_id = %meeting, attendee_id = %session.attendee, "present");
         let mut entries = vec![AudioStreamIdInfo::Present {
             audio_stream_id: session.audio_stream_id,
@@ -441,6 +497,9 @@ impl Meeting {
 
     /// The heartbeat.
     pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) {
+        if self.sessions.is_empty() {
+            return self.data.forget_expired(cx.now);
+        }
         let has_media = self.sessions.values().any(|session| session.link.is_some());
         let interval = if has_media { TICK } else { SLOW_TICK };
         self.next_tick = (self.next_tick + interval).max(cx.now - LAG_MAX.min(interval));
@@ -459,6 +518,7 @@ impl Meeting {
             self.repair_and_request(cx, feedback);
             if levels {
                 self.send_levels(cx);
+                self.tell_late_mutes(cx);
                 self.retarget_all(cx);
             }
             if second {
@@ -499,9 +559,11 @@ impl Meeting {
         }
     }
 
-    /// After each input: what changed for everybody is told once.
+    /// After each input: what changed for everybody is told once, and not too often.
     pub(crate) fn settle(&mut self, cx: &mut Cx<'_>) {
-        if std::mem::take(&mut self.index_due) {
+        if self.index_due && cx.now >= self.next_index {
+            self.index_due = false;
+            self.next_index = cx.now + INDEX_INTERVAL;
             self.send_index(cx);
         }
     }

@@ -7,6 +7,7 @@ use campanile_wire::signaling::{AudioAttendeeState, AudioStreamIdInfo, ServerFra
 
 use crate::meeting::Meeting;
 use crate::service::Cx;
+use crate::session::Session;
 
 /// From this attenuation on, the client shows nothing: (42 - v) / 28.
 const SILENT_DB: u8 = 42;
@@ -72,15 +73,21 @@ impl Levels {
 }
 
 impl Meeting {
-    /// Everybody present: the first frame that a client gets must hold them all, for whoever is missing has left.
+    /// Everybody present: the first frame that a client gets must hold them all, for whoever is missing has left. An
+    /// attendee about to be present again, after a reconnect, is still there under the earlier number.
     pub(crate) fn roster(&self) -> Vec<AudioStreamIdInfo> {
-        let present = self.sessions.values().filter(|session| session.present);
-        present
-            .map(|session| AudioStreamIdInfo::Present {
-                audio_stream_id: session.audio_stream_id,
-                attendee_id: session.attendee.to_string(),
-                external_user_id: session.external_user_id.clone(),
-                muted: session.muted,
+        let number = |session: &Session| {
+            if session.present { Some(session.audio_stream_id) } else { session.replaces }
+        };
+        let in_it = self.sessions.values().filter(|session| session.is_in());
+        in_it
+            .filter_map(|session| {
+                Some(AudioStreamIdInfo::Present {
+                    audio_stream_id: number(session)?,
+                    attendee_id: session.attendee.to_string(),
+                    external_user_id: session.external_user_id.clone(),
+                    muted: session.muted,
+                })
             })
             .collect()
     }

@@ -59,6 +59,11 @@ pub struct WallClock {
 /// Addresses remembered of one peer: its interfaces, and a few rebindings of its NAT.
 const ADDRESSES_MAX: usize = 8;
 
+/// An address belongs to the peer that was last heard from there, until nothing has been heard for this long (browsers
+/// make checks every 2.5 seconds). A check proves who makes it but not where from, and so must not carry off the address
+/// of somebody else's call.
+const ADDRESS_QUIET: Duration = Duration::from_secs(6);
+
 /// Between the NTP epoch (1900) and Unix's (1970) (RFC 5905).
 const NTP_TO_UNIX: Duration = Duration::from_secs(2_208_988_800);
 
@@ -141,7 +146,15 @@ pub struct MediaService {
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     by_ufrag: HashMap<String, (MeetingId, SessionId)>,
-    by_address: HashMap<SocketAddr, (MeetingId, SessionId)>,
+    by_address: HashMap<SocketAddr, Place>,
+}
+
+/// Whose an address is.
+#[derive(Debug)]
+struct Place {
+    meeting: MeetingId,
+    session: SessionId,
+    heard_at: Instant,
 }
 
 /// What has been decided and not yet carried out.
@@ -188,21 +201,28 @@ impl Directory {
     /// the client has settled on one of several.
     pub(crate) fn learn_address(
         &mut self,
+        now: Instant,
         link: &mut MediaLink,
         address: SocketAddr,
         meeting: MeetingId,
         session: SessionId,
     ) {
-        let owner = (meeting, session);
-        if !link.peer.is_validated(address) || self.by_address.get(&address) == Some(&owner) {
+        if !link.peer.is_validated(address) {
             return;
+        }
+        if let Some(place) = self.by_address.get(&address) {
+            // A plain peer is at the one address that it was given.
+            let in_use = now.saturating_duration_since(place.heard_at) < ADDRESS_QUIET;
+            if place.session == session || (in_use && link.local_ice.is_some()) {
+                return;
+            }
         }
         if link.known_addresses.len() == ADDRESSES_MAX {
             let oldest = link.known_addresses.remove(0);
             self.forget_address(oldest, session);
         }
         link.known_addresses.push(address);
-        self.by_address.insert(address, owner);
+        self.by_address.insert(address, Place { meeting, session, heard_at: now });
     }
 
     pub(crate) fn remove(&mut self, link: &MediaLink, session: SessionId) {
@@ -216,7 +236,7 @@ impl Directory {
 
     /// An address may have passed to another session meanwhile (the same browser, reconnecting).
     fn forget_address(&mut self, address: SocketAddr, session: SessionId) {
-        if self.by_address.get(&address).is_some_and(|(_, owner)| *owner == session) {
+        if self.by_address.get(&address).is_some_and(|place| place.session == session) {
             self.by_address.remove(&address);
         }
     }
@@ -241,9 +261,9 @@ impl MediaService {
 
     /// A client's socket has opened, and the registry has admitted it.
     pub fn connect(&mut self, now: Instant, session: SessionId, admission: Admission) {
-        let meeting = admission.meeting;
+        let (meeting, unix) = (admission.meeting, self.clock.unix(now));
         self.sessions.insert(session, meeting);
-        self.meetings.entry(meeting).or_insert_with(|| Meeting::new(meeting, now));
+        self.meetings.entry(meeting).or_insert_with(|| Meeting::new(meeting, now, unix));
         self.with_meeting(now, meeting, |meeting, cx| meeting.connect(cx, session, admission));
     }
 
@@ -272,13 +292,14 @@ impl MediaService {
 
     /// A datagram has come in; it is decrypted in place.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &mut [u8]) {
-        let known = self.directory.by_address.get(&from);
+        let place = self.directory.by_address.get_mut(&from);
+        let known = place.as_ref().map(|place| (place.meeting, place.session));
         let found = match bytes.first().map_or(Kind::Unknown, |first| demux(*first)) {
             // A check may come from a new address of a known peer, or be the first of a new one: its name decides.
             Kind::Stun => {
                 let named =
                     stun_username_local_ufrag(bytes).and_then(|ufrag| self.directory.by_ufrag.get(ufrag));
-                named.or(known)
+                named.copied().or(known)
             }
             Kind::Dtls | Kind::Rtp => known,
             Kind::Unknown => {
@@ -286,10 +307,13 @@ impl MediaService {
                 return;
             }
         };
-        let Some(&(meeting, session)) = found else {
+        let Some((meeting, session)) = found else {
             self.counters.unknown_sender += 1;
             return;
         };
+        if let Some(place) = place.filter(|place| place.session == session) {
+            place.heard_at = now;
+        }
         self.with_meeting(now, meeting, |meeting, cx| meeting.handle_datagram(cx, session, from, bytes));
     }
 
@@ -304,7 +328,8 @@ impl MediaService {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is wanted next; `None` while nobody is connected.
+    /// When [`handle_timeout`](Self::handle_timeout) is wanted next; `None` while nobody is connected and
+    /// nothing is kept for those who come.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }
@@ -340,7 +365,7 @@ impl MediaService {
             }
         }
         self.directory.by_ufrag.retain(|_, (meeting, _)| *meeting != id);
-        self.directory.by_address.retain(|_, (meeting, _)| *meeting != id);
+        self.directory.by_address.retain(|_, place| place.meeting != id);
         Some(id)
     }
 
@@ -383,3 +408,6 @@ impl MediaService {
         self.at_work = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

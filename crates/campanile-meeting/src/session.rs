@@ -24,6 +24,14 @@ const FRAMES_BURST: f64 = 2000.0;
 const SUBSCRIBES_PER_SECOND: f64 = 10.0;
 const SUBSCRIBES_BURST: f64 = 60.0;
 
+/// JOIN tells everybody, and replays up to 2 MB to its sender. A page sends one in each life of its socket, and one more
+/// in each reconnection that the socket outlives.
+const JOINS_PER_SECOND: f64 = 1.0;
+const JOINS_BURST: f64 = 10.0;
+/// Mutings told to everybody at once; fingers are no faster. Beyond that they are told five times a second.
+const MUTES_PER_SECOND: f64 = 5.0;
+const MUTES_BURST: f64 = 10.0;
+
 /// One signaling connection and what hangs on it.
 pub(crate) struct Session {
     pub(crate) id: SessionId,
@@ -40,6 +48,8 @@ pub(crate) struct Session {
     /// The roster entry of the session that this one replaces, until others have been told.
     pub(crate) replaces: Option<u32>,
     pub(crate) muted: bool,
+    /// What others have been told about that.
+    pub(crate) told_muted: bool,
     pub(crate) adaption: Adaption,
     /// The client asked not to be asked for keyframes of its content every ten seconds.
     pub(crate) disable_periodic_keyframes: bool,
@@ -48,6 +58,8 @@ pub(crate) struct Session {
     pub(crate) next_ping_id: u32,
     pub(crate) frames: TokenBucket,
     pub(crate) subscribes: TokenBucket,
+    pub(crate) joins: TokenBucket,
+    pub(crate) mutes: TokenBucket,
 }
 
 /// Where a session stands.
@@ -82,6 +94,7 @@ impl Session {
             present: false,
             replaces: None,
             muted: false,
+            told_muted: false,
             adaption: Adaption::Default,
             disable_periodic_keyframes: false,
             link: None,
@@ -89,6 +102,8 @@ impl Session {
             next_ping_id: 1,
             frames: TokenBucket::new(now, FRAMES_PER_SECOND, FRAMES_BURST),
             subscribes: TokenBucket::new(now, SUBSCRIBES_PER_SECOND, SUBSCRIBES_BURST),
+            joins: TokenBucket::new(now, JOINS_PER_SECOND, JOINS_BURST),
+            mutes: TokenBucket::new(now, MUTES_PER_SECOND, MUTES_BURST),
         }
     }
 
@@ -104,7 +119,10 @@ impl Session {
 
     /// Marks the end: from here on the session only waits for its client to close.
     pub(crate) fn end(&mut self, now: Instant) {
-        self.phase = Phase::Ended { until: now + ENDED_DEADLINE };
+        // A client that says LEAVE again and again gets no more time by it.
+        if !matches!(self.phase, Phase::Ended { .. }) {
+            self.phase = Phase::Ended { until: now + ENDED_DEADLINE };
+        }
         self.link = None;
         self.present = false;
     }

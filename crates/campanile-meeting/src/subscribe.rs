@@ -105,7 +105,7 @@ impl Meeting {
             OfferTransport::Plain { .. } => return Err("only DTLS-SRTP is accepted here"),
         };
         let ssrc = cx.rng.next_u32();
-        if let Some(old) = session.link.replace(MediaLink::new(peer, local_ice, remote_ufrag, ssrc)) {
+        if let Some(old) = session.link.replace(MediaLink::new(cx.now, peer, local_ice, remote_ufrag, ssrc)) {
             cx.directory.remove(&old, id);
             self.unpublish(id);
         }
@@ -231,14 +231,19 @@ impl Meeting {
         });
         let leg = LegId(session.audio_stream_id);
         let Some((negotiated, _)) = audio else { return };
+        let pt = |codec: Codec| negotiated.codecs.iter().find(|one| one.codec == codec).map(|one| one.pt);
+        let Some(payload_type) = pt(Codec::Opus) else { return };
+        let red_payload_type = pt(Codec::Red);
         match &mut link.audio {
             Some(audio) => {
-                audio.payload_type = negotiated.codecs[0].pt;
+                audio.payload_type = payload_type;
+                audio.red_payload_type = red_payload_type;
                 audio.level_extension = negotiated.extensions.audio_level;
             }
             None => {
                 link.audio = Some(AudioLink {
-                    payload_type: negotiated.codecs[0].pt,
+                    payload_type,
+                    red_payload_type,
                     ssrc: link.local_ssrc,
                     level_extension: negotiated.extensions.audio_level,
                     sequence: cx.rng.next_u32() as u16 & 0x7fff,

@@ -50,7 +50,8 @@ impl Meeting {
         let payload = &packet[header.payload.clone()];
         match (route, source) {
             (Route::Audio, _) => {
-                let level_id = link.audio.as_ref().and_then(|audio| audio.level_extension);
+                let Some(audio) = &link.audio else { return };
+                let level_id = audio.level_extension;
                 let level =
                     level_id.and_then(|id| header.extension(packet, id)).and_then(|value| value.first());
                 let packet = AudioPacket {
@@ -60,7 +61,12 @@ impl Meeting {
                     level_db: level.map(|level| level & 0x7f),
                     payload,
                 };
-                self.mixer.push(cx.now, LegId(session.audio_stream_id), packet);
+                let leg = LegId(session.audio_stream_id);
+                if header.payload_type == audio.payload_type {
+                    self.mixer.push(cx.now, leg, packet);
+                } else if Some(header.payload_type) == audio.red_payload_type {
+                    self.mixer.push_red(cx.now, leg, audio.payload_type, packet);
+                }
             }
             (Route::Layer(layer), Some(source)) => {
                 let orientation_id =
@@ -194,6 +200,9 @@ impl Meeting {
             let layer = layers.iter().find(|layer| layer.stream_id == stream_id);
             let Some(packet) = layer.and_then(|layer| layer.uplink.history().get(original)) else { continue };
             let Some(codec) = codecs.get(packet.codec) else { continue };
+            if !link.repairs.take(cx.now) {
+                break;
+            }
             let rtx_seq = subscriber.forwarder.next_rtx_seq();
             let (codec, numbers) = (&codec.codec, rewrite(packet));
             link.send_video(&subscriber.mid, codec, numbers, packet, send_time, Some(rtx_seq));
@@ -298,7 +307,7 @@ impl Meeting {
             let bitrates: Vec<_> = layers
                 .map(|layer| StreamBitrate {
                     stream_id: layer.stream_id,
-                    avg_bitrate_bps: layer.uplink.rate(cx.now).as_bps() as u32,
+                    avg_bitrate_bps: layer.uplink.rate(cx.now).as_bps().try_into().unwrap_or(u32::MAX),
                 })
                 .filter(|bitrate| bitrate.avg_bitrate_bps > 0)
                 .collect();

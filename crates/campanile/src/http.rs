@@ -29,8 +29,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Pause after a failed accept: most often there are no file descriptors left, and some will be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long requests may still take once the server is stopping.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long requests may still take once the server is stopping. Connections on which nothing was ever asked, as browsers
+/// keep them in store, take all of it.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A place among the open connections, given back when the last clone is dropped. It travels in each request's
 /// extensions: whoever upgrades a connection keeps it while the connection lives.

@@ -75,8 +75,8 @@ impl Stored {
             account_id: DEV_ACCOUNT.parse().expect("it has 12 digits"),
             // 20 characters, as AWS's own.
             access_key_id: format!("AKIA{}", crate::sigv4::hex(&random::<8>()?).to_uppercase()),
-            // 40 characters.
-            secret_access_key: URL_SAFE_NO_PAD.encode(random::<30>()?),
+            // 40 characters, as AWS's own; none that a shell or an option parser could take for its own.
+            secret_access_key: crate::sigv4::hex(&random::<20>()?),
             join_token_key: URL_SAFE_NO_PAD.encode(random::<32>()?),
         })
     }

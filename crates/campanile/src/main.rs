@@ -1,6 +1,6 @@
 //! The binary: options in, one running server, signals out.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use campanile::config::{Cli, Command};
@@ -11,8 +11,13 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let Command::Dev(config) = Cli::parse().command;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    for quiet in ["is=error", "dimpl=error"] {
+        // At trace, the first of them prints ICE passwords; and strangers' packets can make both of them warn.
+        filter = filter.add_directive(quiet.parse().expect("a directive of ours"));
+    }
+    let colours = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

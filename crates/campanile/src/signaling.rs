@@ -5,18 +5,19 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use axum::routing::get;
+use axum::{Extension, Router};
 use campanile_meeting::ids::{MeetingId, SessionId};
 use campanile_meeting::registry::JoinError;
 use campanile_wire::signaling::{FRAME_BYTES_MAX, FrameKind, ServerFrame, decode};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
+use crate::http::ConnectionPermit;
 use crate::state::AppState;
 use crate::worker::{Mailbox, ToSocket};
 
@@ -43,6 +44,7 @@ pub fn routes(state: AppState) -> Router {
 async fn control(
     State(state): State<AppState>,
     Path(meeting_id): Path<String>,
+    Extension(permit): Extension<ConnectionPermit>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
@@ -51,7 +53,10 @@ async fn control(
         .protocols([SUBPROTOCOL])
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
-        .on_upgrade(move |socket| serve(state, meeting_id, token, socket))
+        .on_upgrade(async move |socket| {
+            serve(state, meeting_id, token, socket).await;
+            drop(permit); // counted among the open connections until here
+        })
 }
 
 /// The second of the two subprotocols offered.
@@ -63,7 +68,8 @@ fn join_token(headers: &HeaderMap) -> Option<&str> {
 
 async fn serve(state: AppState, meeting_id: String, token: String, mut socket: WebSocket) {
     let admitted = match meeting_id.parse::<MeetingId>() {
-        Err(_) => Err(JoinError::MeetingEnded),
+        // Without a word in the log: it may be anything, and of any length.
+        Err(_) => return close(&mut socket, MEETING_ENDED, "meeting ended").await,
         Ok(meeting) => {
             let registry = state.registry();
             registry.admit(meeting, &token).map(|admission| {

@@ -130,6 +130,10 @@ impl<'a> Authorization<'a> {
             return refused("Credential should be scoped with the terminator aws4_request");
         }
         let signed_headers: Vec<&str> = signed_headers.split(';').collect();
+        // Sorted, as AWS asks for; and a long value named a thousand times would be hashed as often.
+        if !signed_headers.is_sorted_by(|a, b| a < b) {
+            return incomplete("SignedHeaders must be in order, and name each header once");
+        }
         Ok(Authorization { access_key_id, date, region, signed_headers, signature })
     }
 }
@@ -473,6 +477,77 @@ fn format_amz_date(unix_s: u64) -> String {
     let (year, month, day) = civil_date(unix_s);
     let second = unix_s % DAY_S;
     format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+/// Entry points for fuzzing: no bytes may make them panic.
+pub mod fuzz {
+    use axum::http::Request;
+
+    use super::*;
+
+    /// 2023-11-14T22:13:20Z.
+    const NOW_UNIX_S: u64 = 1_700_000_000;
+
+    /// A stranger's request: first line the target, second the `Authorization`, the rest the date and the body.
+    pub fn request(data: &[u8]) {
+        let text = String::from_utf8_lossy(data);
+        let mut lines = text.splitn(4, '\n');
+        let mut line = || lines.next().unwrap_or_default();
+        let (target, authorization, date, body) = (line(), line(), line(), line());
+        let once = canonical_query(target);
+        assert_eq!(canonical_query(&once), once, "what is canonical stays as it is");
+        let _ = canonical_path(target);
+        let _ = parse_amz_date(date).map(|unix_s| check_skew(date, unix_s, 0));
+        let request = Request::builder()
+            .uri(target)
+            .header(header::HOST, "localhost")
+            .header(AMZ_DATE, date)
+            .header(header::AUTHORIZATION, authorization);
+        let Ok(request) = request.body(()) else { return };
+        let unknowable = Credentials {
+            access_key_id: String::new(),
+            secret_access_key: "\u{0}not to be guessed".into(),
+            session_token: None,
+        };
+        let now_unix_s = parse_amz_date(date).unwrap_or_default();
+        assert!(verify(&request.into_parts().0, body.as_bytes(), now_unix_s, |_| Some(&unknowable)).is_err());
+    }
+
+    /// Reads `data` as a request (method and target, headers, an empty line, the body). As it is, nobody can have
+    /// signed it; signed here, it is accepted, and with another body it is not.
+    pub fn signed(data: &[u8]) {
+        let credentials = Credentials {
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into(),
+            session_token: None,
+        };
+        let known = |id: &str| (id == credentials.access_key_id).then_some(&credentials);
+        let Some((mut head, body)) = read_request(data) else { return };
+        assert!(verify(&head, body, NOW_UNIX_S, known).is_err());
+        head.headers.remove(SECURITY_TOKEN);
+        head.headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+        sign(&mut head, body, &credentials, "us-east-1", NOW_UNIX_S).expect("it has a host");
+        assert!(verify(&head, body, NOW_UNIX_S + 1, known).is_ok());
+        assert!(verify(&head, &[body, b"x"].concat(), NOW_UNIX_S, known).is_err());
+    }
+
+    fn read_request(data: &[u8]) -> Option<(request::Parts, &[u8])> {
+        let mut rest = data;
+        let mut line = || {
+            let end = rest.iter().position(|byte| *byte == b'\n')?;
+            let line = &rest[..end];
+            rest = &rest[end + 1..];
+            Some(line)
+        };
+        let mut words = line()?.split(|byte| *byte == b' ');
+        let mut request = Request::builder().method(words.next()?).uri(words.next()?);
+        while let Some(header) = line().filter(|line| !line.is_empty()) {
+            let colon = header.iter().position(|byte| *byte == b':')?;
+            request = request.header(&header[..colon], &header[colon + 1..]);
+        }
+        let (head, ()) = request.body(()).ok()?.into_parts();
+        Some((head, rest))
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,9 @@
 //! readers: what was seen cannot be taken back. After a failed commit, memory is ahead of the disk for good, so every
 //! later call fails too until the process starts again from what is stored.
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -35,9 +38,9 @@ pub enum StoreError {
     /// A record cannot be read.
     #[error("a stored record is damaged: {0}")]
     Record(#[from] serde_json::Error),
-    /// The thread that writes could not be started.
+    /// The file cannot be opened, or the thread that writes not started.
     #[error(transparent)]
-    Thread(std::io::Error),
+    Io(#[from] io::Error),
 }
 
 macro_rules! from_redb {
@@ -93,7 +96,9 @@ pub struct Stored {
 impl Store {
     /// Opens or makes the file, and reads all it holds.
     pub fn open(path: &Path) -> Result<(Store, Stored), StoreError> {
-        let database = Database::create(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let database = Database::builder().create_file(file)?;
         // Tables come into being by being written to; reading one that is not there fails.
         let first = database.begin_write()?;
         first.open_table(MEETINGS)?;
@@ -112,15 +117,12 @@ impl Store {
 
         let (queue, queued) = mpsc::channel();
         let (report, progress) = watch::channel(Progress { durable: 0, failed: false });
-        thread::Builder::new()
-            .name("store".into())
-            .spawn(move || {
-                commit_all(&database, &queued, &report);
-                // In this order: whoever waits for the end of the reports may open the file again.
-                drop(database);
-                drop(report);
-            })
-            .map_err(StoreError::Thread)?;
+        thread::Builder::new().name("store".into()).spawn(move || {
+            commit_all(&database, &queued, &report);
+            // In this order: whoever waits for the end of the reports may open the file again.
+            drop(database);
+            drop(report);
+        })?;
         Ok((Store { queue, queued: AtomicU64::new(0), progress }, stored))
     }
 
@@ -211,4 +213,26 @@ fn commit(database: &Database, writes: &[Write]) -> Result<(), StoreError> {
     }
     transaction.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use campanile_meeting::ids::MeetingId;
+
+    #[tokio::test]
+    async fn nothing_is_promised_once_the_store_is_closed() {
+        let path = std::env::temp_dir().join(format!("campanile-store-{}.redb", std::process::id()));
+        let (store, stored) = Store::open(&path).unwrap();
+        assert!(stored.meetings.is_empty() && stored.attendees.is_empty());
+        assert!(matches!(Store::open(&path), Err(StoreError::Busy)));
+        let mark = store.queue(vec![Write::MeetingDeleted(MeetingId(uuid::Uuid::nil()))]);
+        assert_eq!(store.durable(mark).await, Ok(()));
+        assert_eq!(store.queue(Vec::new()), mark, "a reader waits for what it can have seen");
+        store.close().await;
+        let late = store.queue(vec![Write::MeetingDeleted(MeetingId(uuid::Uuid::nil()))]);
+        assert_eq!(store.durable(late).await, Err(StoreFailed));
+        assert!(Store::open(&path).is_ok(), "the file is free");
+        std::fs::remove_file(&path).unwrap();
+    }
 }

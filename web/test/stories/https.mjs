@@ -2,12 +2,12 @@
 // trusts the server through its local certificate authority; no flag calls anything secure that is not.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { launchBrowser, Server } from '../harness.mjs';
-import { Visitor } from './page.mjs';
+import { Visitor } from '../visitor.mjs';
 
 const NAMESPACE = `campanile${process.pid}`;
 const OUTSIDE = `cv${process.pid % 100000}a`;
@@ -58,7 +58,7 @@ test('a browser on another host joins over https and wss with the local CA', { t
   const database = join(home, '.pki', 'nssdb');
   mkdirSync(database, { recursive: true });
   run('certutil', '-d', `sql:${database}`, '-N', '--empty-password');
-  run('certutil', '-d', `sql:${database}`, '-A', '-t', 'C,,', '-n', 'campanile', '-i', certificate(server.dataDir));
+  run('certutil', '-d', `sql:${database}`, '-A', '-t', 'C,,', '-n', 'campanile', '-i', server.ca);
 
   const browserInNamespace = join(home, 'chromium');
   const chromium = process.env.CHROMIUM ?? '/usr/bin/chromium';
@@ -87,10 +87,3 @@ test('a browser on another host joins over https and wss with the local CA', { t
   await ann.picture(ann.tile('Bob'));
   await bob.picture(bob.tile('Ann'));
 });
-
-/** The certificate of the local authority, wherever the server keeps it among its records. */
-function certificate(dataDir) {
-  const found = readdirSync(dataDir, { recursive: true }).map(String).find(path => /ca[^/]*\.(pem|crt)$/.test(path) && !/key/.test(path));
-  assert.ok(found, `no CA certificate in ${readdirSync(dataDir, { recursive: true })}`);
-  return join(dataDir, found);
-}

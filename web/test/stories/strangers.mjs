@@ -25,7 +25,7 @@ async function withNeighbours(t, story) {
   await ann.ask(() => lab.av.realtimeSendDataMessage('story', 'still here'));
   await bob.until('a message', () => lab.event('data', { text: 'still here' }));
   for (const person of [ann, bob]) {
-    assert.equal(await person.ask(() => lab.count('started')), 1, `${person.name} had to reconnect`);
+    assert.equal(await person.ask(() => lab.count('started')), 1, `${person.name} had to reconnect:\n${await person.story()}`);
     assert.equal(await person.ask(() => lab.count('stopped')), 0, `${person.name} was thrown out`);
   }
   assert.ok(shared.server.alive);

@@ -57,12 +57,13 @@ impl Uplink {
         if ahead > GAP_MAX {
             self.missing.clear();
         } else if ahead > 0 {
-            for step in 1..ahead {
-                self.missing.insert(highest.plus(step), Missing { due: now + REORDER_WAIT, tries: 0 });
-            }
-            if self.missing.len() > MISSING_MAX {
+            if self.missing.len() + ahead as usize > MISSING_MAX + 1 {
                 self.missing.clear();
                 self.keyframes.request();
+            } else {
+                for step in 1..ahead {
+                    self.missing.insert(highest.plus(step), Missing { due: now + REORDER_WAIT, tries: 0 });
+                }
             }
         } else {
             self.missing.remove(&seq);

@@ -10,11 +10,14 @@
 mod jitter;
 mod level;
 mod limiter;
+mod red;
 mod stream;
+mod timing;
 mod voice;
 
 use jitter::Jitter;
 use level::{Meter, SILENT_DB, attenuation_db};
+use red::Red;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -174,6 +177,27 @@ impl Mixer {
         }
     }
 
+    /// Takes one packet of a leg whose payload is redundant audio (RFC 2198) of Opus frames of `payload_type`: what is
+    /// missing of the frames before is filled in from the copies.
+    pub fn push_red(&mut self, now: Instant, leg: LegId, payload_type: u8, packet: AudioPacket<'_>) {
+        let Some(leg) = self.legs.get_mut(&leg) else { return };
+        let Some(red) = Red::parse(packet.payload, payload_type) else {
+            leg.jitter.count_malformed(now, packet);
+            return;
+        };
+        let primary = AudioPacket { payload: red.primary, ..packet };
+        if !leg.may_be_heard() {
+            leg.jitter.count_only(now, primary);
+            return;
+        }
+        if leg.jitter.push(now, primary) {
+            leg.announce(packet.level_db);
+        }
+        for copy in red.copies() {
+            leg.jitter.push_copy(now, packet.sequence, copy.age, copy.payload);
+        }
+    }
+
     /// Produces the next 20 ms for everyone; to be collected by [`Mixer::payload_for`].
     pub fn tick(&mut self, now: Instant) {
         self.choose();
@@ -236,7 +260,7 @@ impl Mixer {
                 }
                 self.warm_until = Some(now + WARM);
             }
-            leg.tick();
+            leg.tick(now);
             if leg.heard && !self.heard_owners.contains(&leg.owner) {
                 self.heard_owners.push(leg.owner);
             }
@@ -440,17 +464,17 @@ impl Leg {
     }
 
     /// One tick's audio: decoded into the voice's frame if there is a voice, passed over if not.
-    fn tick(&mut self) {
+    fn tick(&mut self, now: Instant) {
         self.heard = false;
         if !self.may_be_heard() {
             return;
         }
         let Some(voice) = &mut self.voice else {
-            self.jitter.skip_tick();
+            self.jitter.skip_tick(now);
             self.meter.observe((self.announced_db + self.doubt_db).min(SILENT_DB));
             return;
         };
-        voice.tick(&mut self.jitter);
+        voice.tick(now, &mut self.jitter);
         let measured_db = attenuation_db(&voice.frame[..]);
         if let Some(claimed_db) = voice.claimed_db().filter(|_| voice.is_genuine()) {
             let excess = (measured_db - f32::from(claimed_db) - HONEST_DB).max(0.0);
@@ -485,6 +509,8 @@ pub mod fuzz {
     use super::{AudioPacket, FRAME_SAMPLES, LegId, Mixer, TICK};
     use std::time::Instant;
 
+    pub use super::red::fuzz::red;
+
     /// Reads `data` as a meeting: packets of three legs, with any numbers, levels and payloads, mutes, and ticks.
     /// Whatever comes, every listener gets 20 ms of valid Opus on every tick, and no sample leaves full scale.
     pub fn mixer(now: Instant, data: &[u8]) {
@@ -518,7 +544,12 @@ pub mod fuzz {
                     rest = tail;
                     let level_db = (value % 5 != 0).then_some(*value);
                     let timestamp = u32::from(sequence) * 960;
-                    mixer.push(now, leg, AudioPacket { sequence, timestamp, level_db, payload });
+                    let packet = AudioPacket { sequence, timestamp, level_db, payload };
+                    if value % 4 == 0 {
+                        mixer.push_red(now, leg, 111, packet);
+                    } else {
+                        mixer.push(now, leg, packet);
+                    }
                 }
             }
         }

@@ -3,18 +3,24 @@
 //! Packets last 2.5 to 120 ms, so decoded samples wait in a short queue. What is missing is concealed by libopus,
 //! fading to silence, and every way in or out of being heard is a short ramp, so that nothing clicks.
 
-use super::jitter::{DRY_SAMPLES_MAX, Jitter, Step};
+use super::jitter::{Adjust, DRY_SAMPLES_MAX, Jitter, Step};
 use super::{FRAME_SAMPLES, Pcm};
 use campanile_opus::{Channels, Decoder, OpusError, PACKET_SAMPLES_MAX};
+use std::time::Instant;
 
-/// Two frames (one may be dropped) less one sample, then the longest packet on top.
+/// Two frames (most of one may be taken out, or put in) less one sample, then the longest packet on top.
 const QUEUE_SAMPLES: usize = 2 * FRAME_SAMPLES + PACKET_SAMPLES_MAX;
 /// Concealment plays in full for 100 ms, then fades out by `DRY_SAMPLES_MAX`: longer, it is a drone and no speech.
 const CONCEAL_FULL_SAMPLES: usize = 4_800;
 /// The ramp of a voice that comes or goes: 5 ms.
 const RAMP_SAMPLES: usize = 240;
-/// The overlap of two frames when one of them is dropped: 10 ms.
+/// Where samples are taken out or put in, the sound before fades into the sound after for 10 ms.
 const CROSSFADE_SAMPLES: usize = 480;
+/// How many samples are taken out or put in: 10 to 20 ms, at least one period of any voice, so that the two sounds
+/// can be made to agree.
+const SPLICE_SAMPLES: std::ops::RangeInclusive<usize> = CROSSFADE_SAMPLES..=FRAME_SAMPLES;
+/// -50 dB: nobody hears a splice here.
+const QUIET: f32 = 0.003;
 /// Decoded samples beyond this are no sound that a sender may have meant; overshoot of a full-scale voice is less.
 const SAMPLE_MAX: f32 = 2.0;
 
@@ -28,6 +34,8 @@ pub(super) struct Voice {
     /// How the last decoded packet was announced.
     claimed_db: Option<u8>,
     audible: bool,
+    /// The frame of the tick before, as decoded.
+    before: Box<Pcm>,
     /// What this tick adds to the mix.
     pub(super) frame: Box<Pcm>,
 }
@@ -41,6 +49,7 @@ impl Voice {
             concealed: 0,
             claimed_db: None,
             audible: false,
+            before: Box::new([0.0; FRAME_SAMPLES]),
             frame: Box::new([0.0; FRAME_SAMPLES]),
         })
     }
@@ -52,6 +61,7 @@ impl Voice {
         self.concealed = 0;
         self.claimed_db = None;
         self.audible = false;
+        self.before.fill(0.0);
         self.frame.fill(0.0);
         if let Some(packet) = jitter.primer() {
             // Only to warm up: what it says is past, and an error here is one that nobody hears.
@@ -60,8 +70,8 @@ impl Voice {
     }
 
     /// Decodes the next 20 ms into `frame`.
-    pub(super) fn tick(&mut self, jitter: &mut Jitter) {
-        jitter.begin_tick(self.queued);
+    pub(super) fn tick(&mut self, now: Instant, jitter: &mut Jitter) {
+        jitter.begin_tick(now, self.queued);
         let mut passed = jitter.take_passed();
         while passed > 0 {
             self.fill(jitter, passed.min(FRAME_SAMPLES));
@@ -70,16 +80,18 @@ impl Voice {
             passed -= past;
         }
         self.fill(jitter, FRAME_SAMPLES);
-        let quiet = self.queue[..FRAME_SAMPLES].iter().all(|sample| sample.abs() < 0.003); // -50 dB
-        if jitter.take_shrink(quiet, self.queued) {
-            self.fill(jitter, 2 * FRAME_SAMPLES);
-            for i in 0..CROSSFADE_SAMPLES {
-                let new = i as f32 / CROSSFADE_SAMPLES as f32;
-                self.queue[FRAME_SAMPLES + i] =
-                    self.queue[i] * (1.0 - new) + self.queue[FRAME_SAMPLES + i] * new;
+        if self.is_genuine() && (jitter.is_next_held() || self.queued >= 2 * FRAME_SAMPLES) {
+            let quiet = self.queue[..FRAME_SAMPLES].iter().all(|sample| sample.abs() < QUIET);
+            match jitter.take_adjustment(quiet) {
+                Some(Adjust::Shorten) => {
+                    self.fill(jitter, 2 * FRAME_SAMPLES);
+                    self.shorten();
+                }
+                Some(Adjust::Lengthen) => self.lengthen(),
+                None => {}
             }
-            self.discard(FRAME_SAMPLES);
         }
+        self.before.copy_from_slice(&self.queue[..FRAME_SAMPLES]);
         self.frame.copy_from_slice(&self.queue[..FRAME_SAMPLES]);
         self.discard(FRAME_SAMPLES);
     }
@@ -119,6 +131,42 @@ impl Voice {
             }
         }
         was_audible || heard
+    }
+
+    /// Takes out up to a frame of the two that are queued, where the sound resembles itself most.
+    fn shorten(&mut self) {
+        let out = SPLICE_SAMPLES
+            .step_by(4)
+            .map(|samples| (samples, likeness(&self.queue[..CROSSFADE_SAMPLES], &self.queue[samples..])))
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+            .map_or(FRAME_SAMPLES, |(samples, _)| samples);
+        for i in 0..CROSSFADE_SAMPLES {
+            let new = i as f32 / CROSSFADE_SAMPLES as f32;
+            self.queue[out + i] = self.queue[i] * (1.0 - new) + self.queue[out + i] * new;
+        }
+        self.discard(out);
+    }
+
+    /// Plays the last 10 to 20 ms once more, where they resemble what comes now most.
+    fn lengthen(&mut self) {
+        let again = SPLICE_SAMPLES
+            .step_by(4)
+            .map(|samples| {
+                (samples, likeness(&self.queue[..CROSSFADE_SAMPLES], &self.before[FRAME_SAMPLES - samples..]))
+            })
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+            .map_or(FRAME_SAMPLES, |(samples, _)| samples);
+        if self.queued + again > QUEUE_SAMPLES {
+            return;
+        }
+        self.queue.copy_within(..self.queued, again);
+        self.queued += again;
+        for i in 0..again {
+            let old = (i as f32 / CROSSFADE_SAMPLES as f32).min(1.0);
+            // What comes now has moved on by `again`.
+            self.queue[i] =
+                self.queue[again + i] * (1.0 - old) + self.before[FRAME_SAMPLES - again + i] * old;
+        }
     }
 
     /// Decodes until `wanted` samples are queued.
@@ -187,4 +235,15 @@ impl Voice {
         self.queue.copy_within(samples..self.queued, 0);
         self.queued -= samples;
     }
+}
+
+/// How much two sounds resemble each other: their correlation over the length of the first, 1 when they are equal but for
+/// loudness. Every fourth sample will do: what voices are made of lies below 6 kHz.
+fn likeness(a: &[f32], b: &[f32]) -> f32 {
+    let (mut product, mut power) = (0.0, 1e-9);
+    for (a, b) in a.iter().zip(b).step_by(4) {
+        product += a * b;
+        power += b * b;
+    }
+    product / f32::sqrt(power)
 }

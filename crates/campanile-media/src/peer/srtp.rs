@@ -15,9 +15,13 @@ use thiserror::Error;
 
 use crate::rtp::RtpHeader;
 
-/// SSRCs remembered per direction and kind. A browser sends one of audio, three layers of video, an rtx for each, and
-/// fresh ones when a camera restarts; we send two for each of 25 videos. Each costs about 160 bytes.
+/// SSRCs remembered of those that we receive, per kind. A browser sends one of audio, three layers of video, an rtx for
+/// each, and fresh ones when a camera restarts. Each costs about 160 bytes.
 const SSRCS_MAX: usize = 128;
+
+/// SSRCs remembered of those that we send under. Two for each media section that has ever shown a video: none may be
+/// forgotten, and a long call whose tiles come and go has many. 640 KB for one who subscribes two thousand times.
+const SENDER_SSRCS_MAX: usize = 4096;
 
 /// Packets that the replay window looks back (RFC 3711 3.3.2 asks for 64 or more). Wide, because we forward packets
 /// that the publisher had to retransmit at their old place: a second of a 1,000 packets/s stream.
@@ -154,7 +158,7 @@ impl SrtpSender {
     /// [`SrtpError::KeyLength`].
     pub fn new(profile: SrtpProfile, key: &[u8], salt: &[u8]) -> Result<SrtpSender, SrtpError> {
         let (rtp, rtcp) = session_ciphers(profile, key, salt)?;
-        Ok(SrtpSender { rtp, rtcp, streams: Streams::default(), rtcp_index: 0 })
+        Ok(SrtpSender { rtp, rtcp, streams: Streams::new(SENDER_SSRCS_MAX), rtcp_index: 0 })
     }
 
     /// Seals the plaintext RTP packet in `out[start..]`; the tag is appended. A stream's sequence numbers may come out
@@ -167,7 +171,7 @@ impl SrtpSender {
         let header = RtpHeader::parse_sealed(packet).map_err(|_| SrtpError::Malformed)?;
         let place = self.streams.find(header.ssrc);
         // A forgotten stream would start again at rollover 0 and reuse nonces: a full table refuses.
-        if place.is_err() && self.streams.list.len() >= SSRCS_MAX {
+        if place.is_err() && self.streams.list.len() >= self.streams.max {
             return Err(SrtpError::Exhausted);
         }
         let index = self.streams.estimate(place, header.sequence).ok_or(SrtpError::Replayed)?;
@@ -200,7 +204,12 @@ impl SrtpReceiver {
     /// [`SrtpError::KeyLength`].
     pub fn new(profile: SrtpProfile, key: &[u8], salt: &[u8]) -> Result<SrtpReceiver, SrtpError> {
         let (rtp, rtcp) = session_ciphers(profile, key, salt)?;
-        Ok(SrtpReceiver { rtp, rtcp, rtp_streams: Streams::default(), rtcp_streams: Streams::default() })
+        Ok(SrtpReceiver {
+            rtp,
+            rtcp,
+            rtp_streams: Streams::new(SSRCS_MAX),
+            rtcp_streams: Streams::new(SSRCS_MAX),
+        })
     }
 
     /// Opens an SRTP packet in place; `header` is its [`RtpHeader::parse_sealed`]. Returns the plaintext packet's
@@ -245,9 +254,10 @@ fn rtcp_ssrc(header: &[u8; RTCP_HEADER_BYTES]) -> u32 {
 type Place = Result<usize, usize>;
 
 /// What is known of each SSRC, sorted by SSRC.
-#[derive(Default)]
 struct Streams {
+    /// At most `max`.
     list: Vec<Stream>,
+    max: usize,
     /// Counts authentic packets: a clock to tell which stream was heard least recently.
     packets: u64,
 }
@@ -259,6 +269,10 @@ struct Stream {
 }
 
 impl Streams {
+    fn new(max: usize) -> Streams {
+        Streams { list: Vec::new(), max, packets: 0 }
+    }
+
     fn find(&self, ssrc: u32) -> Place {
         self.list.binary_search_by_key(&ssrc, |stream| stream.ssrc)
     }
@@ -289,7 +303,7 @@ impl Streams {
                 self.list[at].window.record(index);
             }
             Err(mut at) => {
-                if self.list.len() >= SSRCS_MAX {
+                if self.list.len() >= self.max {
                     let oldest = (0..self.list.len()).min_by_key(|at| self.list[*at].heard_at);
                     let oldest = oldest.expect("a full table is not empty");
                     self.list.remove(oldest);

@@ -24,6 +24,9 @@ use crate::state::AppState;
 /// the longest tags some 120 KiB.
 const BODY_BYTES_MAX: usize = 256 * 1024;
 
+/// Of a body that is too large, this much is taken off the wire before the caller is told.
+const DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -168,25 +171,29 @@ fn attendee_id(label: &str) -> Result<AttendeeId, ApiError> {
     label.parse().map_err(|_| ApiError::bad_request("AttendeeId must have the form of a UUID"))
 }
 
-/// The whole body, which the signature covers.
+/// The whole body, which the signature covers. One that is too large is read on for a while and thrown away: a refusal that
+/// overtakes the body is lost when the connection closes under it.
 async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     let too_large = || ApiError::too_large(format!("The body has more than {BODY_BYTES_MAX} bytes"));
     let stated =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if stated.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+    if stated.is_some_and(|length| length > DISCARD_BYTES_MAX as u64) {
         return Err(too_large());
     }
     let read = async {
         let mut chunks = body.into_data_stream();
         let mut whole = Vec::new();
+        let mut length = 0;
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|_| ApiError::bad_request("The body broke off"))?;
-            if whole.len() + chunk.len() > BODY_BYTES_MAX {
-                return Err(too_large());
+            length += chunk.len();
+            match length {
+                0..=BODY_BYTES_MAX => whole.extend_from_slice(&chunk),
+                _ if length <= DISCARD_BYTES_MAX => whole = Vec::new(),
+                _ => break,
             }
-            whole.extend_from_slice(&chunk);
         }
-        Ok(Bytes::from(whole))
+        if length > BODY_BYTES_MAX { Err(too_large()) } else { Ok(Bytes::from(whole)) }
     };
     match tokio::time::timeout(BODY_TIMEOUT, read).await {
         Ok(outcome) => outcome,

@@ -161,6 +161,7 @@ fn each_way_of_being_wrong_is_named() {
     check(v3(), |h| set(h, "authorization", ALGORITHM), body, INCOMPLETE, "Credential");
     check(v3(), |h| edit(h, "Credential", "Credentials"), body, INCOMPLETE, "no Credential");
     check(v3(), |h| edit(h, "SignedHeaders", "Headers"), body, INCOMPLETE, "no SignedHeaders");
+    check(v3(), |h| edit(h, ";host;", ";host;host;"), body, INCOMPLETE, "name each header once");
     check(v3(), |h| edit(h, "Signature=", "Sig="), body, INCOMPLETE, "no Signature");
     check(v3(), |h| edit(h, "/us-east-1", ""), body, INCOMPLETE, "Credential must be");
     check(v3(), |h| edit(h, "/chime/", "/meetings-chime/"), body, INVALID, "service chime");
@@ -301,4 +302,16 @@ fn dates_go_both_ways() {
     ] {
         assert_eq!(parse_amz_date(wrong), None, "{wrong}");
     }
+}
+
+#[test]
+fn a_strangers_request_is_harmless() {
+    fuzz::request(b"");
+    fuzz::request(
+        b"/?a&=&%&b=%f\nAWS4-HMAC-SHA256 Credential=a/b/c/chime/aws4_request,SignedHeaders=;;,Signature=\n\n",
+    );
+    fuzz::request(
+        b"/x?y\nAWS4-HMAC-SHA256 Credential=k/20261121/r/chime/aws4_request,SignedHeaders=host;x-amz-date,Signature=0\n20261121T002606Z\nbody",
+    );
+    fuzz::request(&[0xff; 64]);
 }

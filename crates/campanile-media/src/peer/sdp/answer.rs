@@ -203,6 +203,9 @@ fn negotiate(section: &Section, role: Role) -> Negotiated {
     if section.kind == SectionKind::Audio {
         // One Opus is enough, and the first is the one preferred.
         taken.truncate(1);
+        // Clients send redundant audio only when it comes first.
+        let red = taken.first().and_then(|opus| red_of(section, opus.pt));
+        taken.splice(0..0, red);
     }
     let mut negotiated = Negotiated {
         mid: section.mid.clone(),
@@ -247,8 +250,17 @@ fn negotiate(section: &Section, role: Role) -> Negotiated {
     negotiated
 }
 
-/// Whether campanile handles a codec offered in a section of this kind. RED is not among them: what is listed first in
-/// an answer is what clients send.
+/// The redundant audio (RFC 2198) offered for this Opus, if any: its format parameters list what may be in a packet.
+fn red_of(section: &Section, opus_pt: u8) -> Option<&OfferedCodec> {
+    let is_of_opus = |fmtp: &str| fmtp.split('/').all(|pt| pt.trim().parse() == Ok(opus_pt));
+    section.codecs.iter().find(|offered| {
+        offered.codec == Codec::Red
+            && is_usable_pt(offered.pt)
+            && offered.fmtp.as_deref().is_some_and(is_of_opus)
+    })
+}
+
+/// Whether campanile handles a codec offered in a section of this kind by itself.
 fn is_taken(kind: SectionKind, offered: &OfferedCodec) -> bool {
     is_usable_pt(offered.pt)
         && match kind {

@@ -291,10 +291,10 @@ fn a_sender_never_seals_an_index_twice_nor_forgets_a_stream() {
     sealed(&mut sender, 0, 9);
     assert_eq!(sender.protect_rtp(&mut plain(0, 10), 0), Err(SrtpError::Replayed));
     assert_eq!(sender.protect_rtp(&mut plain(0, 9), 0), Err(SrtpError::Replayed));
-    for ssrc in 1..SSRCS_MAX as u32 {
+    for ssrc in 1..SENDER_SSRCS_MAX as u32 {
         sealed(&mut sender, ssrc, 10);
     }
-    assert_eq!(sender.protect_rtp(&mut plain(500, 1), 0), Err(SrtpError::Exhausted));
+    assert_eq!(sender.protect_rtp(&mut plain(50_000, 1), 0), Err(SrtpError::Exhausted));
     assert!(sender.protect_rtp(&mut plain(0, 11), 0).is_ok());
     sender.rtcp_index = RTCP_ENCRYPTED - 1;
     assert!(sender.protect_rtcp(&mut vec![0x80; 8], 0).is_ok());

@@ -1,0 +1,673 @@
+//! Cameras and screens without pictures: packets that a forwarder cannot tell from an encoder's, and a receiver that
+//! decodes a frame exactly when a real one could.
+//!
+//! Each packet also carries, where the picture would be, the truth about itself. A screen decides by what every
+//! receiver sees, numbers and markers, and then compares with the truth: so what the server makes of the numbers is
+//! proved right, not only plausible.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use campanile_media::rtp;
+use campanile_media::units::{SeqNo, video_ticks};
+
+/// Payload types and header extensions, as the plain offer names them.
+pub(crate) const VP8: u8 = 96;
+pub(crate) const H264: u8 = 102;
+const TRANSPORT_CC: u8 = 3;
+const MID: u8 = 4;
+const RID: u8 = 10;
+const REPAIRED_RID: u8 = 11;
+/// A browser's packets.
+const PACKET_BYTES: usize = 1100;
+/// A keyframe takes as much as so many ordinary frames.
+const KEYFRAME_WEIGHT: usize = 4;
+/// Packets kept for repairs.
+const HISTORY: usize = 512;
+
+/// How a camera's frames are coded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Coding {
+    /// VP8 with picture ids of 15 bits and TL0PICIDX.
+    Vp8,
+    /// H.264 in packetization mode 1.
+    H264,
+}
+
+/// What a client publishes.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Camera {
+    /// How.
+    pub coding: Coding,
+    /// Frames per second.
+    pub framerate: u32,
+    /// Kilobits per second of each layer, the smallest picture first; 0 is a layer switched off. One layer is no
+    /// simulcast.
+    pub layers_kbps: Vec<u32>,
+    /// The numbers that all layers begin with; by chance if `None`.
+    pub first_numbers: Option<Numbers>,
+}
+
+/// What an RTP stream of VP8 counts with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Numbers {
+    /// Sequence number of the first packet.
+    pub sequence: u16,
+    /// Timestamp of the first frame.
+    pub timestamp: u32,
+    /// Picture id of the first frame, of 15 bits.
+    pub picture: u16,
+    /// TL0PICIDX of the first frame.
+    pub tl0_picture: u8,
+}
+
+impl Camera {
+    /// One layer of 1200 kbit/s, 15 frames a second.
+    pub fn hd() -> Camera {
+        Camera { coding: Coding::Vp8, framerate: 15, layers_kbps: vec![1200], first_numbers: None }
+    }
+
+    /// One layer that costs little to simulate: 100 kbit/s, 10 frames a second.
+    pub fn small() -> Camera {
+        Camera { framerate: 10, layers_kbps: vec![100], ..Camera::hd() }
+    }
+
+    /// Three simulcast layers, of which the client sends two while few are here: 300 and 1200 kbit/s.
+    pub fn simulcast() -> Camera {
+        Camera { layers_kbps: vec![300, 0, 1200], ..Camera::hd() }
+    }
+
+    /// The same in H.264.
+    pub fn h264(self) -> Camera {
+        Camera { coding: Coding::H264, ..self }
+    }
+
+    /// The same, with its counters about to wrap.
+    pub fn about_to_wrap(self) -> Camera {
+        let first_numbers = Some(Numbers {
+            sequence: 65_500,
+            timestamp: u32::MAX - 90_000,
+            picture: 32_750,
+            tl0_picture: 250,
+        });
+        Camera { first_numbers, ..self }
+    }
+
+    /// The RTP stream ids of its layers, as the unmodified client calls them; none without simulcast.
+    pub(crate) fn rids(&self) -> &'static [&'static str] {
+        match self.layers_kbps.len() {
+            0 | 1 => &[],
+            2 => &["low", "hi"],
+            _ => &["low", "mid", "hi"],
+        }
+    }
+}
+
+/// The truth about one packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Truth {
+    layer: u8,
+    frame: u32,
+    at: u16,
+    of: u16,
+    keyframe: bool,
+    /// When it was captured, on the camera's own clock of 90 kHz.
+    ticks: u32,
+}
+
+impl Truth {
+    const BYTES: usize = 15;
+    const MAGIC: u8 = 0xca;
+
+    fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[Truth::MAGIC, self.layer, u8::from(self.keyframe)]);
+        out.extend_from_slice(&self.frame.to_be_bytes());
+        out.extend_from_slice(&self.at.to_be_bytes());
+        out.extend_from_slice(&self.of.to_be_bytes());
+        out.extend_from_slice(&self.ticks.to_be_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Truth> {
+        let [Truth::MAGIC, layer, keyframe, rest @ ..] = bytes else { return None };
+        let (frame, rest) = rest.split_first_chunk()?;
+        let (at, rest) = rest.split_first_chunk()?;
+        let (of, rest) = rest.split_first_chunk()?;
+        let (ticks, _) = rest.split_first_chunk()?;
+        Some(Truth {
+            layer: *layer,
+            keyframe: *keyframe == 1,
+            frame: u32::from_be_bytes(*frame),
+            at: u16::from_be_bytes(*at),
+            of: u16::from_be_bytes(*of),
+            ticks: u32::from_be_bytes(*ticks),
+        })
+    }
+}
+
+/// A camera at work.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    pub(crate) camera: Camera,
+    pub(crate) mid: String,
+    pub(crate) layers: Vec<SentLayer>,
+    /// When its clock began.
+    epoch: Instant,
+    next_frame: Instant,
+}
+
+/// One of its layers.
+#[derive(Debug)]
+pub(crate) struct SentLayer {
+    pub(crate) ssrc: u32,
+    pub(crate) rtx_ssrc: u32,
+    /// Packets really go out.
+    pub(crate) flows: bool,
+    pub(crate) keyframes: u64,
+    pub(crate) packets: u32,
+    pub(crate) bytes: u32,
+    pub(crate) timestamp: u32,
+    kbps: u32,
+    first_timestamp: u32,
+    sequence: u16,
+    rtx_sequence: u16,
+    picture: u16,
+    tl0_picture: u8,
+    frame: u32,
+    wants_keyframe: bool,
+    history: VecDeque<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    sequence: u16,
+    timestamp: u32,
+    marker: bool,
+    payload: Vec<u8>,
+}
+
+/// Where a sender's packets go, and the transport-wide number that each gets.
+pub(crate) struct Wire<'a> {
+    pub(crate) transport_sequence: &'a mut u16,
+    pub(crate) send: &'a mut dyn FnMut(Vec<u8>),
+}
+
+impl Sender {
+    pub(crate) fn new(
+        now: Instant,
+        epoch: Instant,
+        camera: Camera,
+        mid: &str,
+        mut random: impl FnMut() -> u32,
+    ) -> Sender {
+        let layers = camera.layers_kbps.iter().map(|kbps| {
+            let chosen = Numbers {
+                sequence: random() as u16,
+                timestamp: random(),
+                picture: random() as u16 & 0x7fff,
+                tl0_picture: random() as u8,
+            };
+            let numbers = camera.first_numbers.unwrap_or(chosen);
+            SentLayer {
+                ssrc: random(),
+                rtx_ssrc: random(),
+                flows: *kbps > 0,
+                keyframes: 0,
+                packets: 0,
+                bytes: 0,
+                timestamp: numbers.timestamp,
+                kbps: *kbps,
+                first_timestamp: numbers.timestamp,
+                sequence: numbers.sequence,
+                rtx_sequence: random() as u16,
+                picture: numbers.picture,
+                tl0_picture: numbers.tl0_picture,
+                frame: 0,
+                wants_keyframe: true,
+                history: VecDeque::new(),
+            }
+        });
+        let layers = layers.collect();
+        Sender { camera, mid: mid.to_owned(), layers, epoch, next_frame: now }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Instant {
+        self.next_frame
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant, wire: &mut Wire<'_>) {
+        if now < self.next_frame {
+            return;
+        }
+        self.next_frame += Duration::from_micros(1_000_000 / u64::from(self.camera.framerate.max(1)));
+        let elapsed = video_ticks(now - self.epoch);
+        let (coding, framerate, rids) = (self.camera.coding, self.camera.framerate, self.camera.rids());
+        for (at, layer) in self.layers.iter_mut().enumerate().filter(|(_, layer)| layer.flows) {
+            layer.timestamp = layer.first_timestamp.wrapping_add(elapsed);
+            layer.send_frame(coding, framerate, at as u8, &self.mid, rids.get(at).copied(), wire);
+        }
+    }
+
+    pub(crate) fn keyframe(&mut self, ssrc: u32) {
+        for layer in self.layers.iter_mut().filter(|layer| layer.ssrc == ssrc) {
+            layer.wants_keyframe = true;
+        }
+    }
+
+    pub(crate) fn repair(&mut self, ssrc: u32, lost: impl Iterator<Item = u16>, wire: &mut Wire<'_>) {
+        let rids = self.camera.rids();
+        let pt = payload_type(self.camera.coding) + 1;
+        let Some(at) = self.layers.iter().position(|layer| layer.ssrc == ssrc) else { return };
+        let layer = &mut self.layers[at];
+        for sequence in lost {
+            let Some(kept) = layer.history.iter().find(|kept| kept.sequence == sequence) else { continue };
+            let mut packet = Vec::with_capacity(PACKET_BYTES + 40);
+            let number = wire.transport_sequence.to_be_bytes();
+            *wire.transport_sequence = wire.transport_sequence.wrapping_add(1);
+            let mut extensions: Vec<(u8, &[u8])> = vec![(TRANSPORT_CC, &number), (MID, self.mid.as_bytes())];
+            extensions.extend(rids.get(at).map(|rid| (REPAIRED_RID, rid.as_bytes())));
+            rtp::write_header(
+                &mut packet,
+                pt,
+                kept.marker,
+                layer.rtx_sequence,
+                kept.timestamp,
+                layer.rtx_ssrc,
+                &extensions,
+            );
+            layer.rtx_sequence = layer.rtx_sequence.wrapping_add(1);
+            packet.extend_from_slice(&sequence.to_be_bytes());
+            packet.extend_from_slice(&kept.payload);
+            (wire.send)(packet);
+        }
+    }
+}
+
+fn payload_type(coding: Coding) -> u8 {
+    match coding {
+        Coding::Vp8 => VP8,
+        Coding::H264 => H264,
+    }
+}
+
+impl SentLayer {
+    /// The encoder begins anew under another SSRC, and with other numbers.
+    pub(crate) fn begin_anew(&mut self, mut random: impl FnMut() -> u32) {
+        self.ssrc = random();
+        self.rtx_ssrc = random();
+        self.first_timestamp = random();
+        self.sequence = random() as u16;
+        self.picture = random() as u16 & 0x7fff;
+        self.tl0_picture = random() as u8;
+        self.wants_keyframe = true;
+        self.history.clear();
+    }
+
+    /// The encoder goes on after a pause.
+    pub(crate) fn begin_again_with_keyframe(&mut self) {
+        self.wants_keyframe = true;
+    }
+
+    fn send_frame(
+        &mut self,
+        coding: Coding,
+        framerate: u32,
+        number: u8,
+        mid: &str,
+        rid: Option<&str>,
+        wire: &mut Wire<'_>,
+    ) {
+        let keyframe = std::mem::take(&mut self.wants_keyframe);
+        let frame_bytes = (self.kbps as usize * 125 / framerate.max(1) as usize).max(Truth::BYTES + 8);
+        let frame_bytes = if keyframe { frame_bytes * KEYFRAME_WEIGHT } else { frame_bytes };
+        let of = frame_bytes.div_ceil(PACKET_BYTES).max(1) as u16;
+        self.keyframes += u64::from(keyframe);
+        for at in 0..of {
+            let ticks = self.timestamp.wrapping_sub(self.first_timestamp);
+            let truth = Truth { layer: number, frame: self.frame, at, of, keyframe, ticks };
+            let mut payload = Vec::with_capacity(PACKET_BYTES);
+            match coding {
+                Coding::Vp8 => self.vp8_header(truth, &mut payload),
+                Coding::H264 => h264_header(truth, &mut payload),
+            }
+            truth.write(&mut payload);
+            let size = frame_bytes / usize::from(of);
+            payload.resize(size.max(payload.len()), 0x5a);
+            self.send_packet(coding, at + 1 == of, payload, mid, rid, wire);
+        }
+        self.frame += 1;
+        self.picture = (self.picture + 1) & 0x7fff;
+        self.tl0_picture = self.tl0_picture.wrapping_add(1);
+    }
+
+    /// RFC 7741 section 4.2, then the first byte of the frame, whose lowest bit is clear in keyframes.
+    fn vp8_header(&self, truth: Truth, payload: &mut Vec<u8>) {
+        let [high, low] = (0x8000 | self.picture).to_be_bytes();
+        let first = if truth.at == 0 { 0x90 } else { 0x80 };
+        payload.extend_from_slice(&[first, 0xe0, high, low, self.tl0_picture, 0x20]);
+        payload.push(if truth.keyframe { 0x00 } else { 0x01 });
+    }
+
+    fn send_packet(
+        &mut self,
+        coding: Coding,
+        marker: bool,
+        payload: Vec<u8>,
+        mid: &str,
+        rid: Option<&str>,
+        wire: &mut Wire<'_>,
+    ) {
+        let mut packet = Vec::with_capacity(payload.len() + 40);
+        let number = wire.transport_sequence.to_be_bytes();
+        *wire.transport_sequence = wire.transport_sequence.wrapping_add(1);
+        let mut extensions: Vec<(u8, &[u8])> = vec![(TRANSPORT_CC, &number), (MID, mid.as_bytes())];
+        extensions.extend(rid.map(|rid| (RID, rid.as_bytes())));
+        let pt = payload_type(coding);
+        rtp::write_header(&mut packet, pt, marker, self.sequence, self.timestamp, self.ssrc, &extensions);
+        packet.extend_from_slice(&payload);
+        self.packets = self.packets.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(payload.len() as u32);
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+        }
+        let (sequence, timestamp) = (self.sequence, self.timestamp);
+        self.history.push_back(Kept { sequence, timestamp, marker, payload });
+        self.sequence = self.sequence.wrapping_add(1);
+        (wire.send)(packet);
+    }
+}
+
+/// RFC 6184: a single NAL unit, or FU-A fragments of one; IDR slices in keyframes.
+fn h264_header(truth: Truth, payload: &mut Vec<u8>) {
+    let unit = if truth.keyframe { 5 } else { 1 };
+    if truth.of == 1 {
+        payload.push(0x60 | unit);
+        return;
+    }
+    let start = if truth.at == 0 { 0x80 } else { 0 };
+    let end = if truth.at + 1 == truth.of { 0x40 } else { 0 };
+    payload.extend_from_slice(&[0x7c, start | end | unit]);
+}
+
+/// How long a gap may be mere reordering, how often a packet is asked for, and how many times.
+const REORDER_WAIT: Duration = Duration::from_millis(20);
+const NACK_INTERVAL: Duration = Duration::from_millis(100);
+const NACK_TRIES_MAX: u8 = 10;
+/// How long a frame is waited for once a later keyframe is at hand, and before a keyframe is asked for.
+const SKIP_AFTER: Duration = Duration::from_millis(150);
+const PLI_AFTER: Duration = Duration::from_millis(500);
+/// How far a switch may set the clock wrong: as long as the longest outage in these stories, and a moment.
+const CLOCK_SLACK_TICKS: u32 = 3 * 90_000;
+/// Packets that wait for one missing before them.
+const WAITING_MAX: usize = 2000;
+
+/// What one screen has seen.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Frames decoded.
+    pub frames: u64,
+    /// Keyframes among them.
+    pub keyframes: u64,
+    /// When the first was decoded.
+    pub first_at: Option<Instant>,
+    /// When the latest was.
+    pub last_at: Option<Instant>,
+    /// The longest time between two.
+    pub longest_gap: Duration,
+    /// Each change of layer: when, and to which.
+    pub layers: Vec<(Instant, u8)>,
+    /// Frames that the numbers made look decodable though they were not. Always 0 with a server that numbers right.
+    pub corrupt: u64,
+    /// Frames whose picture id did not follow from the frame right before them.
+    pub picture_breaks: u64,
+    /// Frames whose timestamp did not move on as time did.
+    pub clock_breaks: u64,
+    /// Sequence numbers that jumped by thousands.
+    pub sequence_jumps: u64,
+    /// Packets that came again by retransmission and were needed.
+    pub repaired: u64,
+    /// Numbers asked for, repetitions included.
+    pub nacked: u64,
+    /// Keyframes asked for.
+    pub plis: u64,
+    /// Packets received, retransmissions included.
+    pub packets: u64,
+}
+
+/// One video section as its receiver sees it.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    pub(crate) mid: String,
+    pub(crate) attendee: String,
+    pub(crate) ssrc: u32,
+    pub(crate) rtx_ssrc: Option<u32>,
+    pub(crate) seen: Seen,
+    highest: Option<SeqNo>,
+    waiting: BTreeMap<SeqNo, Packet>,
+    missing: BTreeMap<SeqNo, (Instant, u8)>,
+    /// Where the next frame begins; `None` while a keyframe is needed.
+    next: Option<SeqNo>,
+    last: Option<Decoded>,
+    blocked_since: Option<Instant>,
+    last_pli: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Packet {
+    timestamp: u32,
+    marker: bool,
+    starts: bool,
+    keyframe: bool,
+    picture: Option<(u16, u8)>,
+    truth: Truth,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Decoded {
+    at: Instant,
+    timestamp: u32,
+    picture: Option<(u16, u8)>,
+    truth: Truth,
+}
+
+impl Screen {
+    pub(crate) fn new(now: Instant, mid: &str, attendee: &str, ssrc: u32, rtx_ssrc: Option<u32>) -> Screen {
+        Screen {
+            mid: mid.to_owned(),
+            attendee: attendee.to_owned(),
+            ssrc,
+            rtx_ssrc,
+            seen: Seen::default(),
+            highest: None,
+            waiting: BTreeMap::new(),
+            missing: BTreeMap::new(),
+            next: None,
+            last: None,
+            blocked_since: Some(now),
+            last_pli: None,
+        }
+    }
+
+    /// Takes one packet, or, with `repairs`, one retransmission.
+    pub(crate) fn receive(&mut self, now: Instant, header: &rtp::RtpHeader, payload: &[u8], repairs: bool) {
+        self.seen.packets += 1;
+        let (wire, payload) = match (repairs, payload) {
+            (false, payload) => (header.sequence, payload),
+            (true, [high, low, payload @ ..]) => (u16::from_be_bytes([*high, *low]), payload),
+            (true, _) => return,
+        };
+        let pt = header.payload_type - u8::from(repairs);
+        let Some(packet) = read(pt, header, payload) else {
+            self.seen.corrupt += 1;
+            return;
+        };
+        let seq = self.highest.map_or(SeqNo::first(wire), |highest| highest.extend(wire));
+        let highest = *self.highest.get_or_insert(seq);
+        let ahead = highest.distance_to(seq);
+        if ahead.abs() > 2000 {
+            self.seen.sequence_jumps += 1;
+        }
+        for step in 1..ahead.min(500) {
+            self.missing.insert(highest.plus(step), (now + REORDER_WAIT, 0));
+        }
+        self.highest = Some(highest.max(seq));
+        let was_missing = self.missing.remove(&seq).is_some();
+        self.seen.repaired += u64::from(repairs && was_missing);
+        if self.next.is_some_and(|next| seq < next) {
+            return;
+        }
+        self.waiting.insert(seq, packet);
+        if self.waiting.len() > WAITING_MAX {
+            self.waiting.clear();
+            self.next = None;
+        }
+        self.play(now);
+    }
+
+    fn play(&mut self, now: Instant) {
+        loop {
+            let in_order = self.next.and_then(|next| Some((next, self.frame_at(next)?)));
+            let start_and_end = match in_order {
+                Some(frame) if self.follows(frame.0) => Some(frame),
+                _ => self.keyframe_to_skip_to(now),
+            };
+            let Some((start, end)) = start_and_end else { break };
+            self.decode(now, start, end);
+        }
+        let idle = self.waiting.is_empty() && self.next.is_some();
+        self.blocked_since = if idle { None } else { self.blocked_since.or(Some(now)) };
+    }
+
+    /// The last packet of the frame that starts there, if all of it is here.
+    fn frame_at(&self, start: SeqNo) -> Option<SeqNo> {
+        let first = self.waiting.get(&start).filter(|packet| packet.starts)?;
+        let mut at = start;
+        loop {
+            let packet = self.waiting.get(&at).filter(|packet| packet.timestamp == first.timestamp)?;
+            if packet.marker {
+                return Some(at);
+            }
+            at = at.plus(1);
+        }
+    }
+
+    /// Whether a decoder takes the frame that starts there as the successor of the last one.
+    fn follows(&self, start: SeqNo) -> bool {
+        let Some(packet) = self.waiting.get(&start) else { return false };
+        packet.keyframe
+            || match (self.last.and_then(|last| last.picture), packet.picture) {
+                (Some(last), Some(picture)) => picture == following(last),
+                (None, None) => self.last.is_some(),
+                _ => false,
+            }
+    }
+
+    /// The next whole keyframe, unless it is too early to give up what comes before.
+    fn keyframe_to_skip_to(&self, now: Instant) -> Option<(SeqNo, SeqNo)> {
+        let starts = self.waiting.iter().filter(|(_, packet)| packet.starts && packet.keyframe);
+        let (start, end) = starts.map(|(start, _)| *start).find_map(|at| Some((at, self.frame_at(at)?)))?;
+        let waited = self.blocked_since.is_some_and(|since| now >= since + SKIP_AFTER);
+        let nothing_missing = self.next.is_none() || self.missing.range(..start).next().is_none();
+        (waited || nothing_missing).then_some((start, end))
+    }
+
+    fn decode(&mut self, now: Instant, start: SeqNo, end: SeqNo) {
+        let first = self.waiting[&start];
+        let in_sequence = self.next == Some(start);
+        let whole = self
+            .waiting
+            .range(start..=end)
+            .enumerate()
+            .all(|(at, (_, packet))| packet.truth == Truth { at: at as u16, ..first.truth });
+        let all = start.distance_to(end) + 1 == i64::from(first.truth.of);
+        let mut sound = whole && all && first.keyframe == first.truth.keyframe;
+        if let Some(last) = self.last {
+            let successor =
+                last.truth.layer == first.truth.layer && last.truth.frame + 1 == first.truth.frame;
+            sound &= first.keyframe || successor;
+            if let (true, Some(last), Some(picture)) = (in_sequence, last.picture, first.picture) {
+                self.seen.picture_breaks += u64::from(picture != following(last));
+            }
+            let moved = first.timestamp.wrapping_sub(last.timestamp) as i32;
+            let captured = first.truth.ticks.wrapping_sub(last.truth.ticks) as i32;
+            // A switch sets the clock by the time at which the keyframe comes, and what came before may have been late.
+            let slack = if first.keyframe { CLOCK_SLACK_TICKS } else { 0 };
+            let right = moved > 0 && moved.abs_diff(captured) <= slack;
+            self.seen.clock_breaks += u64::from(!right);
+            self.seen.longest_gap = self.seen.longest_gap.max(now - last.at);
+        } else {
+            sound &= first.keyframe;
+        }
+        self.seen.corrupt += u64::from(!sound);
+        self.seen.frames += 1;
+        self.seen.keyframes += u64::from(first.keyframe);
+        self.seen.first_at.get_or_insert(now);
+        self.seen.last_at = Some(now);
+        if self.seen.layers.last().is_none_or(|(_, layer)| *layer != first.truth.layer) {
+            self.seen.layers.push((now, first.truth.layer));
+        }
+        let Packet { timestamp, picture, truth, .. } = first;
+        self.last = Some(Decoded { at: now, timestamp, picture, truth });
+        let next = end.plus(1);
+        self.next = Some(next);
+        self.waiting = self.waiting.split_off(&next);
+        self.missing = self.missing.split_off(&next);
+        self.blocked_since = None;
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let nack = self.missing.values().map(|(due, _)| *due).min();
+        let pli = self.blocked_since.map(|since| {
+            let again = self.last_pli.map(|last| last + PLI_AFTER);
+            again.map_or(since + PLI_AFTER, |again| again.max(since + PLI_AFTER))
+        });
+        nack.into_iter().chain(pli).min()
+    }
+
+    /// Collects the numbers to ask for, and says whether to ask for a keyframe.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, lost: &mut Vec<u16>) -> bool {
+        self.missing.retain(|seq, (due, tries)| {
+            if *due > now {
+                return true;
+            }
+            *tries += 1;
+            *due = now + NACK_INTERVAL;
+            let ask = *tries <= NACK_TRIES_MAX;
+            if ask {
+                lost.push(seq.wire());
+            }
+            ask
+        });
+        self.seen.nacked += lost.len() as u64;
+        self.play(now);
+        let blocked = self.blocked_since.is_some_and(|since| now >= since + PLI_AFTER);
+        let due = self.last_pli.is_none_or(|last| now >= last + PLI_AFTER);
+        if blocked && due {
+            self.last_pli = Some(now);
+            self.seen.plis += 1;
+        }
+        blocked && due
+    }
+}
+
+fn following((picture, tl0): (u16, u8)) -> (u16, u8) {
+    ((picture + 1) & 0x7fff, tl0.wrapping_add(1))
+}
+
+fn read(pt: u8, header: &rtp::RtpHeader, payload: &[u8]) -> Option<Packet> {
+    let (starts, keyframe, picture, rest) = match (pt, payload) {
+        (VP8, [first, 0xe0, high, low, tl0, _, frame, rest @ ..]) => {
+            let picture = u16::from_be_bytes([*high, *low]) & 0x7fff;
+            let starts = first & 0x10 != 0;
+            (starts, starts && frame & 1 == 0, Some((picture, *tl0)), rest)
+        }
+        (H264, [0x7c, fragment, rest @ ..]) => {
+            let starts = fragment & 0x80 != 0;
+            (starts, starts && fragment & 0x1f == 5, None, rest)
+        }
+        (H264, [unit, rest @ ..]) => (true, unit & 0x1f == 5, None, rest),
+        _ => return None,
+    };
+    let truth = Truth::read(rest)?;
+    Some(Packet { timestamp: header.timestamp, marker: header.marker, starts, keyframe, picture, truth })
+}

@@ -1,0 +1,758 @@
+//! The world: a clock that jumps from event to event, a server, its shell, and whoever joins.
+
+use std::cell::{Ref, RefCell};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use campanile_media::peer::Certificate;
+use campanile_meeting::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
+use campanile_meeting::registry::Admission;
+use campanile_meeting::service::{Command, Limits, MediaService, Output, ServiceConfig, WallClock};
+use campanile_wire::api::{Capabilities, MeetingFeatures};
+use campanile_wire::signaling::{
+    ClientFrame, DataMessage, FrameKind, SERVER_FRAME_BYTES_MAX, ServerFrame, decode, decode_server,
+};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use crate::client::{Client, Ending, Out, Watch};
+use crate::link::{Conditions, Link};
+use crate::picture::{Camera, Seen};
+use crate::sound::{Ear, Microphone};
+use crate::start_of_time;
+use crate::trace::Trace;
+
+/// How long the shell waits for a client to answer a close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Wall-clock time at the start: 2026-01-01.
+const UNIX_START: Duration = Duration::from_secs(1_767_225_600);
+const MEETING: &str = "00000000-0000-4000-8000-000000000001";
+const ACCOUNT: &str = "000000000000";
+const MEDIA_PORT: u16 = 7000;
+
+/// What all chance in a world follows from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seed(pub u64);
+
+/// A server, a network and its clients, in virtual time.
+pub struct World {
+    inner: Rc<RefCell<Inner>>,
+}
+
+/// A page that somebody has open: one client. A handle; clones are the same page.
+#[derive(Clone)]
+pub struct Page {
+    at: usize,
+    inner: Rc<RefCell<Inner>>,
+}
+
+struct Inner {
+    start: Instant,
+    now: Instant,
+    service: MediaService,
+    events: BinaryHeap<Reverse<Event>>,
+    next_event: u64,
+    seats: Vec<Seat>,
+    sockets: BTreeMap<SessionId, Socket>,
+    next_session: u64,
+    next_attendee: u64,
+    rng: ChaCha8Rng,
+    conditions: Conditions,
+    meeting: MeetingId,
+    over: bool,
+    removed: BTreeSet<AttendeeId>,
+    trace: Trace,
+    most_waiting: usize,
+}
+
+/// A client and its ways to the server and back: datagrams, and the socket's connection.
+struct Seat {
+    client: Client,
+    up: Link,
+    down: Link,
+    socket_up: Link,
+    socket_down: Link,
+    wake: Option<Instant>,
+}
+
+/// The server's end of a WebSocket.
+struct Socket {
+    seat: usize,
+    closing: bool,
+    waiting: usize,
+}
+
+struct Event {
+    at: Instant,
+    number: u64,
+    what: What,
+}
+
+enum What {
+    Open(usize),
+    Opened(usize, SessionId),
+    FrameUp(SessionId, Vec<u8>),
+    ClosedUp(SessionId),
+    FrameDown(SessionId, Vec<u8>),
+    CloseDown(SessionId, u16),
+    DatagramUp(usize, Vec<u8>),
+    DatagramDown(usize, Vec<u8>),
+    Wake(usize),
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Event) -> bool {
+        self.number == other.number
+    }
+}
+impl Eq for Event {}
+impl PartialOrd for Event {
+    fn partial_cmp(&self, other: &Event) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Event {
+    fn cmp(&self, other: &Event) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+impl World {
+    /// An empty meeting on a good network.
+    pub fn new(seed: Seed) -> World {
+        World::with_limits(seed, Limits::default())
+    }
+
+    /// The same, with other ceilings.
+    pub fn with_limits(seed: Seed, limits: Limits) -> World {
+        let start = start_of_time();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed.0);
+        let mut service_seed = [0; 32];
+        rng.fill_bytes(&mut service_seed);
+        let config = ServiceConfig {
+            // Fresh in every run, but nothing that plain peers ever see.
+            certificate: Certificate::generate().expect("a certificate can be made"),
+            media_address: SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), MEDIA_PORT)),
+            allow_plain: true,
+            limits,
+        };
+        let clock = WallClock { instant: start, unix: UNIX_START };
+        let inner = Inner {
+            start,
+            now: start,
+            service: MediaService::new(config, clock, service_seed),
+            events: BinaryHeap::new(),
+            next_event: 0,
+            seats: Vec::new(),
+            sockets: BTreeMap::new(),
+            next_session: 1,
+            next_attendee: 1,
+            rng,
+            conditions: Conditions::GOOD,
+            meeting: MEETING.parse().expect("a UUID"),
+            over: false,
+            removed: BTreeSet::new(),
+            trace: Trace::EMPTY,
+            most_waiting: 0,
+        };
+        World { inner: Rc::new(RefCell::new(inner)) }
+    }
+
+    /// Whoever joins from now on is reached over a network like this, in both directions.
+    #[must_use]
+    pub fn network(self, conditions: Conditions) -> World {
+        self.inner.borrow_mut().conditions = conditions;
+        self
+    }
+
+    /// A new attendee opens a page and joins. What is set on the page before time goes on holds from the start.
+    pub fn join(&self, name: &str) -> Page {
+        let attendee = self.inner.borrow_mut().new_attendee();
+        self.open_page(name, AttendeeKey { id: attendee, content: false })
+    }
+
+    /// The same attendee joins on another device.
+    pub fn join_again(&self, page: &Page) -> Page {
+        let (name, attendee, capabilities) = {
+            let client = page.client();
+            (client.name.clone(), client.attendee, client.capabilities)
+        };
+        let other = self.open_page(&name, attendee);
+        other.capable(capabilities)
+    }
+
+    /// The attendee of this page shares content: a second session, under its own address.
+    pub fn share(&self, page: &Page, camera: Camera) -> Page {
+        let (name, attendee, capabilities) = {
+            let client = page.client();
+            (client.name.clone(), client.attendee, client.capabilities)
+        };
+        let share = self.open_page(&name, AttendeeKey { content: true, ..attendee });
+        share.capable(capabilities).publish(camera)
+    }
+
+    fn open_page(&self, name: &str, attendee: AttendeeKey) -> Page {
+        let at = self.inner.borrow_mut().seat(name, attendee);
+        Page { at, inner: Rc::clone(&self.inner) }
+    }
+
+    /// Time passes.
+    pub fn run_for(&self, span: Duration) {
+        let mut inner = self.inner.borrow_mut();
+        let until = inner.now + span;
+        inner.run_until(until);
+    }
+
+    /// Time passes until this holds, or for `span` at most; true if it came to hold. Looks every 10 ms.
+    pub fn run_until(&self, span: Duration, mut holds: impl FnMut() -> bool) -> bool {
+        let end = self.now() + span;
+        while self.now() < end {
+            if holds() {
+                return true;
+            }
+            self.run_for(Duration::from_millis(10));
+        }
+        holds()
+    }
+
+    /// DeleteMeeting: the record is gone, and the worker is told.
+    pub fn end_meeting(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.over = true;
+        let command = Command::EndMeeting(inner.meeting);
+        inner.command(command);
+    }
+
+    /// DeleteAttendee.
+    pub fn remove_attendee(&self, page: &Page) {
+        let attendee = page.client().attendee.id;
+        let mut inner = self.inner.borrow_mut();
+        inner.removed.insert(attendee);
+        let command = Command::RemoveAttendee(inner.meeting, attendee);
+        inner.command(command);
+    }
+
+    /// The time.
+    pub fn now(&self) -> Instant {
+        self.inner.borrow().now
+    }
+
+    /// The time since the beginning.
+    pub fn elapsed(&self) -> Duration {
+        let inner = self.inner.borrow();
+        inner.now - inner.start
+    }
+
+    /// All that has been delivered.
+    pub fn trace(&self) -> Trace {
+        self.inner.borrow().trace
+    }
+
+    /// When the server wants to be woken; `None` when it rests.
+    pub fn server_timeout(&self) -> Option<Instant> {
+        self.inner.borrow().service.poll_timeout()
+    }
+
+    /// Live meetings and connected sessions.
+    pub fn population(&self) -> (usize, usize) {
+        self.inner.borrow().service.population()
+    }
+
+    /// The most frames that ever waited for one socket.
+    pub fn most_frames_waiting(&self) -> usize {
+        self.inner.borrow().most_waiting
+    }
+
+    /// A datagram from an address that is nobody's.
+    pub fn send_from_nowhere(&self, bytes: &[u8]) {
+        let mut inner = self.inner.borrow_mut();
+        let now = inner.now;
+        let from = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 1), 1));
+        inner.service.handle_datagram(now, from, &mut bytes.to_vec());
+        inner.drain();
+    }
+}
+
+impl Page {
+    /// What its client has seen so far.
+    pub fn client(&self) -> Ref<'_, Client> {
+        Ref::map(self.inner.borrow(), |inner| &inner.seats[self.at].client)
+    }
+
+    /// Its attendee's id, with `#content` for a share.
+    pub fn id(&self) -> String {
+        self.client().attendee.to_string()
+    }
+
+    fn act(&self, act: impl FnOnce(&mut Client, Instant)) -> Page {
+        {
+            let mut inner = self.inner.borrow_mut();
+            let now = inner.now;
+            act(&mut inner.seats[self.at].client, now);
+            inner.flush(self.at);
+        }
+        self.clone()
+    }
+
+    fn rewire(&self, rewire: impl FnOnce(&mut Seat, Instant)) -> Page {
+        let mut inner = self.inner.borrow_mut();
+        let now = inner.now;
+        rewire(&mut inner.seats[self.at], now);
+        self.clone()
+    }
+
+    /// What its attendee may do; before it joins.
+    pub fn capable(&self, capabilities: Capabilities) -> Page {
+        self.act(|client, _| client.capabilities = capabilities)
+    }
+
+    /// Switches the camera on, or, on a share, shows the content.
+    pub fn publish(&self, camera: Camera) -> Page {
+        self.act(|client, now| {
+            client.camera = Some(camera);
+            client.update_video(now);
+        })
+    }
+
+    /// Switches the camera off.
+    pub fn unpublish(&self) -> Page {
+        self.act(|client, now| {
+            client.camera = None;
+            client.update_video(now);
+        })
+    }
+
+    /// Chooses what to receive. Between client-side and server-side choice only before joining.
+    pub fn watch(&self, watch: Watch) -> Page {
+        self.act(|client, now| client.watch(now, watch))
+    }
+
+    /// Says a tone of so many Hz, a multiple of 50, from now on.
+    pub fn says(&self, hz: u32) -> Page {
+        self.act(|client, _| client.microphone = Microphone::tone(hz))
+    }
+
+    /// Says nothing any more.
+    pub fn falls_silent(&self) -> Page {
+        self.act(|client, _| client.microphone = Microphone::default())
+    }
+
+    /// Listens to what it receives from now on, at the price of decoding it.
+    pub fn listens(&self) -> Page {
+        self.act(|client, _| client.ear = Some(Ear::new()))
+    }
+
+    /// Mutes or unmutes, and says so; nothing without audio.
+    pub fn mute(&self, muted: bool) -> Page {
+        self.act(|client, _| {
+            client.muted = muted && client.audio;
+            if client.is_in() && client.audio {
+                client.say(ClientFrame::AudioControl { muted });
+            }
+        })
+    }
+
+    /// Joins without audio.
+    pub fn without_audio(&self) -> Page {
+        self.act(|client, _| client.audio = false)
+    }
+
+    /// Opens its socket but does not join before [`joins`](Self::joins).
+    pub fn joins_by_hand(&self) -> Page {
+        self.act(|client, _| client.join_by_hand = true)
+    }
+
+    /// Sends the JOIN that it held back.
+    pub fn joins(&self) -> Page {
+        self.act(|client, now| client.join(now))
+    }
+
+    /// Does not come back when its connection is lost.
+    pub fn stays_away(&self) -> Page {
+        self.act(|client, _| client.comes_back = false)
+    }
+
+    /// Sends a data message.
+    pub fn sends(&self, topic: &str, data: &str, lifetime: Duration) -> Page {
+        let message = DataMessage {
+            topic: topic.to_owned(),
+            data: data.as_bytes().to_vec(),
+            lifetime_ms: lifetime.as_millis() as u32,
+        };
+        self.say(ClientFrame::DataMessages(vec![message]))
+    }
+
+    /// Sends any frame.
+    pub fn say(&self, frame: ClientFrame) -> Page {
+        self.act(|client, _| client.say(frame))
+    }
+
+    /// Sends any bytes as a message.
+    pub fn say_bytes(&self, bytes: Vec<u8>) -> Page {
+        self.act(|client, _| client.out.push(Out::Bytes(bytes)))
+    }
+
+    /// Sends any datagram.
+    pub fn send_datagram(&self, bytes: Vec<u8>) -> Page {
+        self.act(|client, _| client.out.push(Out::Datagram(bytes)))
+    }
+
+    /// Leaves.
+    pub fn leave(&self) -> Page {
+        self.act(|client, now| client.leave(now, Ending::Left))
+    }
+
+    /// Its socket breaks, and both ends notice.
+    pub fn cut(&self) -> Page {
+        {
+            let mut inner = self.inner.borrow_mut();
+            let now = inner.now;
+            if let Some(session) = inner.seats[self.at].client.session {
+                inner.sockets.remove(&session);
+                inner.service.disconnected(now, session);
+                inner.drain();
+                inner.seats[self.at].client.closed(now, None);
+                inner.flush(self.at);
+            }
+        }
+        self.clone()
+    }
+
+    /// Its socket breaks, and only it notices: to the server the old one is still open.
+    pub fn cut_unnoticed(&self) -> Page {
+        self.act(|client, now| client.closed(now, None))
+    }
+
+    /// The machine is switched off: nothing more comes, and nobody is told.
+    pub fn vanish(&self) -> Page {
+        self.act(|client, _| client.dead = true)
+    }
+
+    /// No packet passes in either direction for so long.
+    pub fn black_out(&self, span: Duration) -> Page {
+        self.rewire(|seat, now| {
+            for link in [&mut seat.up, &mut seat.down, &mut seat.socket_up, &mut seat.socket_down] {
+                link.black_out(now + span);
+            }
+        })
+    }
+
+    /// Another network, for datagrams, from now on: towards the server, and from it.
+    pub fn network(&self, up: Conditions, down: Conditions) -> Page {
+        self.rewire(|seat, _| (seat.up.conditions, seat.down.conditions) = (up, down))
+    }
+
+    /// A layer of its camera stops or goes on, unannounced.
+    pub fn let_flow(&self, layer: usize, flows: bool) -> Page {
+        self.act(|client, _| client.let_flow(layer, flows))
+    }
+
+    /// Its camera's encoders begin anew under new SSRCs.
+    pub fn change_ssrcs(&self) -> Page {
+        self.act(|client, _| client.change_ssrcs())
+    }
+
+    /// What it has seen of another page's camera or content.
+    pub fn seen(&self, other: &Page) -> Seen {
+        let other = other.id();
+        self.client().seen(&other)
+    }
+
+    /// Whom it believes to be in the meeting, by name, shares with `#content`; sorted.
+    pub fn roster(&self) -> Vec<String> {
+        let client = self.client();
+        let name = |(id, entry): (&String, &crate::RosterEntry)| {
+            let content = if id.ends_with("#content") { "#content" } else { "" };
+            format!("{}{content}", entry.external_user_id)
+        };
+        let mut names: Vec<_> = client.roster.iter().map(name).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Inner {
+    fn new_attendee(&mut self) -> AttendeeId {
+        let id = format!("00000000-0000-4000-8000-1{:011}", self.next_attendee);
+        self.next_attendee += 1;
+        id.parse().expect("a UUID")
+    }
+
+    fn seat(&mut self, name: &str, attendee: AttendeeKey) -> usize {
+        let at = self.seats.len();
+        let addr = SocketAddr::from((Ipv4Addr::from(0x0a00_0001 + at as u32), 5000));
+        let audio_session_id = u64::from(self.rng.next_u32());
+        let client_rng = ChaCha8Rng::seed_from_u64(self.rng.next_u64());
+        let conditions = self.conditions;
+        let mut link = || Link::new(conditions, self.rng.next_u64());
+        let (up, down, socket_up, socket_down) = (link(), link(), link(), link());
+        let client = Client::new(name, attendee, addr, self.now, audio_session_id, client_rng);
+        self.seats.push(Seat { client, up, down, socket_up, socket_down, wake: None });
+        self.open(at);
+        at
+    }
+
+    fn open(&mut self, at: usize) {
+        let arrival = self.seats[at].socket_up.pass_in_order(self.now);
+        self.schedule(arrival, What::Open(at));
+    }
+
+    fn schedule(&mut self, at: Instant, what: What) {
+        let number = self.next_event;
+        self.next_event += 1;
+        self.events.push(Reverse(Event { at, number, what }));
+    }
+
+    fn run_until(&mut self, until: Instant) {
+        loop {
+            let event = self.events.peek().map(|Reverse(event)| event.at);
+            let server = self.service.poll_timeout();
+            let Some(next) = event.into_iter().chain(server).min().filter(|next| *next <= until) else {
+                break;
+            };
+            self.now = self.now.max(next);
+            if server.is_some_and(|due| due <= self.now) {
+                self.service.handle_timeout(self.now);
+                self.drain();
+                let again = self.service.poll_timeout();
+                assert!(
+                    again.is_none_or(|again| again > self.now),
+                    "the server asks for time that has passed"
+                );
+                continue;
+            }
+            if let Some(Reverse(event)) = self.events.pop() {
+                self.happen(event.what);
+            }
+        }
+        self.now = until;
+    }
+
+    fn happen(&mut self, what: What) {
+        let at = self.now - self.start;
+        let (kind, whose, bytes): (u8, u64, &[u8]) = match &what {
+            What::Open(seat) => (0, *seat as u64, &[]),
+            What::Opened(_, session) => (1, session.0, &[]),
+            What::FrameUp(session, bytes) => (2, session.0, bytes),
+            What::ClosedUp(session) => (3, session.0, &[]),
+            What::FrameDown(session, bytes) => (4, session.0, bytes),
+            What::CloseDown(session, _) => (5, session.0, &[]),
+            What::DatagramUp(seat, bytes) => (6, *seat as u64, bytes),
+            What::DatagramDown(seat, bytes) => (7, *seat as u64, bytes),
+            What::Wake(seat) => (8, *seat as u64, &[]),
+        };
+        self.trace.record(at, kind, whose, bytes);
+        match what {
+            What::Open(seat) => self.accept(seat),
+            What::Opened(seat, session) => {
+                let client = &mut self.seats[seat].client;
+                if !client.dead && self.sockets.contains_key(&session) {
+                    client.opened(self.now, session);
+                    self.flush(seat);
+                }
+            }
+            What::FrameUp(session, bytes) => self.frame_up(session, &bytes),
+            What::ClosedUp(session) => {
+                if self.sockets.remove(&session).is_some() {
+                    self.service.disconnected(self.now, session);
+                    self.drain();
+                }
+            }
+            What::FrameDown(session, bytes) => self.frame_down(session, &bytes),
+            What::CloseDown(session, code) => self.close_down(session, code),
+            What::DatagramUp(seat, mut bytes) => {
+                let from = self.seats[seat].client.addr;
+                self.service.handle_datagram(self.now, from, &mut bytes);
+                self.drain();
+            }
+            What::DatagramDown(seat, bytes) => {
+                let client = &mut self.seats[seat].client;
+                if !client.dead {
+                    client.handle_datagram(self.now, &bytes);
+                    self.flush(seat);
+                }
+            }
+            What::Wake(seat) => {
+                self.seats[seat].wake = None;
+                self.seats[seat].client.handle_timeout(self.now);
+                self.flush(seat);
+            }
+        }
+    }
+
+    /// The shell: a handshake always succeeds, and what is wrong is said by a close code.
+    fn accept(&mut self, seat: usize) {
+        if self.seats[seat].client.dead {
+            return;
+        }
+        let session = SessionId(self.next_session);
+        self.next_session += 1;
+        self.sockets.insert(session, Socket { seat, closing: false, waiting: 0 });
+        let opened = self.seats[seat].socket_down.pass_in_order(self.now);
+        self.schedule(opened, What::Opened(seat, session));
+        let client = &self.seats[seat].client;
+        let code = match client.attendee.id {
+            _ if self.over => Some(4410),
+            id if self.removed.contains(&id) => Some(4403),
+            _ => None,
+        };
+        if let Some(code) = code {
+            return self.close(session, code);
+        }
+        let admission = Admission {
+            meeting: self.meeting,
+            attendee: client.attendee,
+            account: ACCOUNT.parse().expect("12 digits"),
+            external_user_id: client.name.clone(),
+            external_meeting_id: "sim".to_owned(),
+            capabilities: client.capabilities,
+            features: MeetingFeatures::default(),
+        };
+        self.service.connect(self.now, session, admission);
+        self.drain();
+    }
+
+    fn frame_up(&mut self, session: SessionId, bytes: &[u8]) {
+        if self.sockets.get(&session).is_none_or(|socket| socket.closing) {
+            return;
+        }
+        match decode(bytes) {
+            Ok(frame) => {
+                self.service.handle_frame(self.now, session, frame);
+                self.drain();
+            }
+            Err(why) => {
+                let on = FrameKind::AudioStatus;
+                let frame = ServerFrame::Error { status: 400, description: why.to_string(), on };
+                self.send_frame(session, &frame);
+                self.close(session, 4400);
+            }
+        }
+    }
+
+    fn frame_down(&mut self, session: SessionId, bytes: &[u8]) {
+        let Some(socket) = self.sockets.get_mut(&session) else { return };
+        socket.waiting -= 1;
+        let seat = socket.seat;
+        let client = &mut self.seats[seat].client;
+        if client.dead || client.session != Some(session) {
+            return;
+        }
+        assert!(bytes.len() <= SERVER_FRAME_BYTES_MAX);
+        let frame = decode_server(bytes).expect("the server writes what clients read");
+        client.handle_frame(self.now, frame);
+        self.flush(seat);
+    }
+
+    fn close_down(&mut self, session: SessionId, code: u16) {
+        let Some(socket) = self.sockets.get(&session) else { return };
+        let seat = socket.seat;
+        let client = &mut self.seats[seat].client;
+        if client.dead || client.session != Some(session) {
+            return; // the shell will not wait for ever
+        }
+        client.closed(self.now, Some(code));
+        let arrival = self.seats[seat].socket_up.pass_in_order(self.now);
+        self.schedule(arrival, What::ClosedUp(session));
+        self.flush(seat);
+    }
+
+    fn command(&mut self, command: Command) {
+        self.service.handle_command(self.now, command);
+        self.drain();
+    }
+
+    fn unix_ms(&self) -> u64 {
+        (UNIX_START + (self.now - self.start)).as_millis() as u64
+    }
+
+    fn send_frame(&mut self, session: SessionId, frame: &ServerFrame) {
+        let timestamp_ms = self.unix_ms();
+        let Some(socket) = self.sockets.get_mut(&session).filter(|socket| !socket.closing) else { return };
+        socket.waiting += 1;
+        self.most_waiting = self.most_waiting.max(socket.waiting);
+        let arrival = self.seats[socket.seat].socket_down.pass_in_order(self.now);
+        self.schedule(arrival, What::FrameDown(session, frame.encode(timestamp_ms)));
+    }
+
+    fn close(&mut self, session: SessionId, code: u16) {
+        let Some(socket) = self.sockets.get_mut(&session).filter(|socket| !socket.closing) else { return };
+        socket.closing = true;
+        let arrival = self.seats[socket.seat].socket_down.pass_in_order(self.now);
+        self.schedule(arrival, What::CloseDown(session, code));
+        self.schedule(self.now + CLOSE_TIMEOUT, What::ClosedUp(session));
+    }
+
+    /// Carries out what the server has decided.
+    fn drain(&mut self) {
+        loop {
+            match self.service.poll_output() {
+                None => break,
+                Some(Output::Frame { session, frame }) => self.send_frame(session, &frame),
+                Some(Output::Close { session, code, .. }) => self.close(session, code),
+                Some(Output::Datagrams { to, segment_size, bytes }) => {
+                    let Some(at) = self.seats.iter().position(|seat| seat.client.addr == to) else {
+                        continue;
+                    };
+                    for datagram in bytes.chunks(segment_size) {
+                        let arrivals = self.seats[at].down.pass(self.now, datagram.len());
+                        for arrival in arrivals.first.into_iter().chain(arrivals.second) {
+                            let number = self.next_event;
+                            self.next_event += 1;
+                            let what = What::DatagramDown(at, datagram.to_vec());
+                            self.events.push(Reverse(Event { at: arrival, number, what }));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Carries out what a client wants, and sees to it that it is woken.
+    fn flush(&mut self, at: usize) {
+        let timestamp_ms = self.unix_ms();
+        for out in std::mem::take(&mut self.seats[at].client.out) {
+            let seat = &mut self.seats[at];
+            if seat.client.dead {
+                continue;
+            }
+            let session = seat.client.session;
+            let bytes = match out {
+                Out::Frame(frame) => frame.encode(timestamp_ms),
+                Out::Bytes(bytes) => bytes,
+                Out::Datagram(bytes) => {
+                    let arrivals = seat.up.pass(self.now, bytes.len());
+                    if let Some(second) = arrivals.second {
+                        self.schedule(second, What::DatagramUp(at, bytes.clone()));
+                    }
+                    if let Some(first) = arrivals.first {
+                        self.schedule(first, What::DatagramUp(at, bytes));
+                    }
+                    continue;
+                }
+                Out::Close(session) => {
+                    let arrival = seat.socket_up.pass_in_order(self.now);
+                    self.schedule(arrival, What::ClosedUp(session));
+                    continue;
+                }
+                Out::Open => {
+                    self.open(at);
+                    continue;
+                }
+            };
+            if let Some(session) = session {
+                let arrival = seat.socket_up.pass_in_order(self.now);
+                self.schedule(arrival, What::FrameUp(session, bytes));
+            }
+        }
+        let seat = &self.seats[at];
+        let due = seat.client.poll_timeout().map(|due| due.max(self.now));
+        if let Some(due) = due.filter(|due| seat.wake.is_none_or(|wake| *due < wake)) {
+            self.seats[at].wake = Some(due);
+            self.schedule(due, What::Wake(at));
+        }
+    }
+}
