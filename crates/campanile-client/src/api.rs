@@ -98,7 +98,11 @@ impl Api {
     ///
     /// # Errors
     /// [`ApiError`], also when only some of them were refused.
-    pub async fn create_attendees(&self, meeting: &Value, names: &[String]) -> Result<Vec<JoinInfo>, ApiError> {
+    pub async fn create_attendees(
+        &self,
+        meeting: &Value,
+        names: &[String],
+    ) -> Result<Vec<JoinInfo>, ApiError> {
         let id = meeting["Meeting"]["MeetingId"]
             .as_str()
             .ok_or_else(|| ApiError::Unreachable("CreateMeeting answered no MeetingId".into()))?;
@@ -198,8 +202,11 @@ impl Api {
         let sent = amz_date(now_unix_s);
         let date = &sent[..8];
         let hash = hex(digest::digest(&digest::SHA256, body).as_ref());
-        let mut headers =
-            vec![("host", host.to_owned()), ("x-amz-content-sha256", hash.clone()), ("x-amz-date", sent.clone())];
+        let mut headers = vec![
+            ("host", host.to_owned()),
+            ("x-amz-content-sha256", hash.clone()),
+            ("x-amz-date", sent.clone()),
+        ];
         if let Some(token) = &self.credentials.session_token {
             headers.push(("x-amz-security-token", token.0.clone()));
         }
@@ -222,7 +229,9 @@ impl Api {
         let signature = hex(key.as_ref());
         headers.push((
             "authorization",
-            format!("AWS4-HMAC-SHA256 Credential={who}/{scope}, SignedHeaders={names}, Signature={signature}"),
+            format!(
+                "AWS4-HMAC-SHA256 Credential={who}/{scope}, SignedHeaders={names}, Signature={signature}"
+            ),
         ));
         headers
     }

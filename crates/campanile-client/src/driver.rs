@@ -290,7 +290,8 @@ impl Driver {
         let end = self.converse(&mut link).await;
         if !matches!(end, End::Vanished) && link.socket_open {
             // Also after a terminal status: the service then knows that we know.
-            let polite = matches!(end, End::Left) || matches!(end, End::Status(status) if status.is_terminal());
+            let polite =
+                matches!(end, End::Left) || matches!(end, End::Status(status) if status.is_terminal());
             if polite {
                 leave(&mut link.socket).await;
             }
@@ -335,7 +336,9 @@ impl Driver {
             if let Some(status) = self.pump(link) {
                 return End::Status(status);
             }
-            if !link.settled && let Some(status) = self.subscribe(link).await {
+            if !link.settled
+                && let Some(status) = self.subscribe(link).await
+            {
                 return End::Status(status);
             }
         }
@@ -531,7 +534,10 @@ impl Driver {
             ServerFrame::AudioStreamIdInfo(entries) => self.roster(entries),
             ServerFrame::AudioMetadata(states) => {
                 let level = |state: &campanile_wire::signaling::AudioAttendeeState| Level {
-                    attendee_id: self.roster.attendee(state.audio_stream_id).map(|who| who.attendee_id.clone()),
+                    attendee_id: self
+                        .roster
+                        .attendee(state.audio_stream_id)
+                        .map(|who| who.attendee_id.clone()),
                     // As the JavaScript client shows attenuation.
                     volume: state.volume_db.map(|db| ((42.0 - f32::from(db)) / 28.0).clamp(0.0, 1.0)),
                     signal_strength: state.signal_strength,
@@ -588,8 +594,7 @@ impl Driver {
             link.receiving = self.wanted(&link.receiving);
         }
         let camera = self.video.source.as_ref().filter(|_| !first);
-        let wish =
-            Wish { audio: self.info.audio_host_url.is_some(), camera, receive: &link.receiving };
+        let wish = Wish { audio: self.info.audio_host_url.is_some(), camera, receive: &link.receiving };
         let offer = link.engine.as_mut()?.offer(now, &wish)?;
         let camera_on = camera.is_some();
         let mut send_streams = Vec::new();
@@ -676,7 +681,8 @@ impl Driver {
     fn wanted(&self, receiving: &[u32]) -> Vec<u32> {
         let own = self.info.attendee_id.trim_end_matches(CONTENT_SUFFIX);
         let foreign = |stream: &&StreamDescriptor| {
-            stream.media_type == MediaType::Video && stream.attendee_id.trim_end_matches(CONTENT_SUFFIX) != own
+            stream.media_type == MediaType::Video
+                && stream.attendee_id.trim_end_matches(CONTENT_SUFFIX) != own
         };
         let (highest, most) = match self.config.subscriptions {
             Subscriptions::Highest(most) => (true, most),
@@ -855,8 +861,7 @@ impl Driver {
 
     fn send_audio(&mut self, link: &mut Link, now: Instant, level_db: u8, payload: &[u8]) {
         let Some(engine) = link.engine.as_mut().filter(|_| link.stage == Stage::Live) else { return };
-        let (payload, level_db) =
-            if self.muted { (&SILENT_PACKET[..], 127) } else { (payload, level_db) };
+        let (payload, level_db) = if self.muted { (&SILENT_PACKET[..], 127) } else { (payload, level_db) };
         engine.send_audio(now, AudioOut { time: self.audio.time, level_db, payload });
         self.audio.time += AUDIO_PACKET_SAMPLES;
         self.audio.last_sent = Some(now);
@@ -924,7 +929,9 @@ fn deliver(stats: &mut Stats, link: &mut Link, now: Instant, mut datagram: Datag
 async fn leave(socket: &mut Socket) {
     if socket.send(&ClientFrame::Leave).await {
         let _ = timeout(STEP_TIMEOUT, async {
-            while !matches!(socket.recv().await, Incoming::Closed(_) | Incoming::Frame(ServerFrame::LeaveAck)) {}
+            while !matches!(socket.recv().await, Incoming::Closed(_) | Incoming::Frame(ServerFrame::LeaveAck))
+            {
+            }
         })
         .await;
     }

@@ -162,7 +162,8 @@ pub fn read_wav(mut file: impl Read) -> io::Result<Vec<f32>> {
         let number = |at: usize| body.get(at..at + 2).map(|two| u16::from_le_bytes([two[0], two[1]]));
         match &head[..4] {
             b"fmt " => {
-                let rate = body.get(4..8).map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]));
+                let rate =
+                    body.get(4..8).map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]));
                 format = Some((number(2), rate, number(14)));
             }
             b"data" => {
@@ -170,13 +171,20 @@ pub fn read_wav(mut file: impl Read) -> io::Result<Vec<f32>> {
                     return Err(invalid("no format before the samples"));
                 };
                 let samples: Vec<f32> = match bits {
-                    16 => body.as_chunks().0.iter().map(|b| f32::from(i16::from_le_bytes(*b)) / 32768.0).collect(),
+                    16 => body
+                        .as_chunks()
+                        .0
+                        .iter()
+                        .map(|b| f32::from(i16::from_le_bytes(*b)) / 32768.0)
+                        .collect(),
                     32 => body.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
                     _ => return Err(invalid("only 16 bits and floats are read")),
                 };
                 let channels = usize::from(channels);
-                let mono: Vec<f32> =
-                    samples.chunks_exact(channels).map(|all| all.iter().sum::<f32>() / channels as f32).collect();
+                let mono: Vec<f32> = samples
+                    .chunks_exact(channels)
+                    .map(|all| all.iter().sum::<f32>() / channels as f32)
+                    .collect();
                 return Ok(resampled(&mono, rate as usize));
             }
             _ => {}
@@ -245,7 +253,8 @@ impl<W: Write + Seek> WavWriter<W> {
             .flat_map(|sample| ((sample.clamp(-1.0, 1.0) * 32767.0) as i16).to_le_bytes())
             .collect();
         let total = self.bytes.checked_add(bytes.len() as u32).filter(|total| *total < u32::MAX - 36);
-        self.bytes = total.ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, "a WAV file ends at 4 GB"))?;
+        self.bytes =
+            total.ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, "a WAV file ends at 4 GB"))?;
         self.file.write_all(&bytes)
     }
 

@@ -69,8 +69,7 @@ impl Roster {
             match entry {
                 AudioStreamIdInfo::Present { audio_stream_id, attendee_id, external_user_id, muted } => {
                     let attendee = Attendee { attendee_id, external_user_id, muted };
-                    let known =
-                        self.present.values().any(|other| other.attendee_id == attendee.attendee_id);
+                    let known = self.present.values().any(|other| other.attendee_id == attendee.attendee_id);
                     // A rejoin gets a new id before the old one leaves.
                     self.present.retain(|id, other| {
                         *id == audio_stream_id || other.attendee_id != attendee.attendee_id
@@ -133,7 +132,10 @@ mod tests {
         };
         check(vec![present(1, "ann"), present(2, "bob")], "+ann +bob");
         check(vec![AudioStreamIdInfo::Mute { audio_stream_id: 2, muted: true }], "bob=true");
-        check(vec![present(3, "ann"), AudioStreamIdInfo::Left { audio_stream_id: 1, dropped: false }], "ann=false");
+        check(
+            vec![present(3, "ann"), AudioStreamIdInfo::Left { audio_stream_id: 1, dropped: false }],
+            "ann=false",
+        );
         check(vec![AudioStreamIdInfo::Left { audio_stream_id: 2, dropped: true }], "-bob!");
         check(vec![AudioStreamIdInfo::Left { audio_stream_id: 9, dropped: true }], "");
     }

@@ -63,7 +63,10 @@ impl Default for Config {
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("engine", &self.engine).field("muted", &self.muted).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("engine", &self.engine)
+            .field("muted", &self.muted)
+            .finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use campanile_wire::signaling::{ClientFrame, FrameError, SERVER_FRAME_BYTES_MAX, ServerFrame, decode_server};
+use campanile_wire::signaling::{
+    ClientFrame, FrameError, SERVER_FRAME_BYTES_MAX, ServerFrame, decode_server,
+};
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::Uri;
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};

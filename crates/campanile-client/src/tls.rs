@@ -35,7 +35,9 @@ impl Trust {
     pub fn system() -> Trust {
         let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
         let bundle = named.or_else(|| SYSTEM_BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()));
-        bundle.and_then(|path| Trust::bundle(&path).ok()).unwrap_or_else(|| Trust::roots(RootCertStore::empty()))
+        bundle
+            .and_then(|path| Trust::bundle(&path).ok())
+            .unwrap_or_else(|| Trust::roots(RootCertStore::empty()))
     }
 
     /// The certificates of this PEM file and no others.
@@ -45,8 +47,7 @@ impl Trust {
     pub fn bundle(path: &Path) -> std::io::Result<Trust> {
         let invalid = |why: String| std::io::Error::new(std::io::ErrorKind::InvalidData, why);
         let mut roots = RootCertStore::empty();
-        let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|error| invalid(error.to_string()))?;
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| invalid(error.to_string()))?;
         let (added, _) = roots.add_parsable_certificates(certificates.flatten());
         if added == 0 {
             return Err(invalid(format!("{} holds no certificate", path.display())));

@@ -151,7 +151,9 @@ async fn everyone_is_heard_by_all_but_themselves() {
     hears(&mut cat_hears, &[700.0], &[400.0, 1000.0]).await;
     timeout(PATIENCE, ann.leave()).await.expect("leaving is answered");
     let gone = |event| match event {
-        Event::Roster(RosterChange::Left { attendee, dropped }) if attendee.external_user_id == "ann" => Some(dropped),
+        Event::Roster(RosterChange::Left { attendee, dropped }) if attendee.external_user_id == "ann" => {
+            Some(dropped)
+        }
         _ => None,
     };
     assert!(!until(&mut bob_hears, gone).await, "she left, she was not lost");
@@ -230,7 +232,8 @@ async fn messages_reach_everybody_else_and_who_comes_later() {
 async fn shared_content_is_seen_and_heard_by_others() {
     let world = World::new("content").await;
     let people = world.attendees(&["ann", "bob"]).await;
-    let (_ann, mut ann_events) = join(&people[0], Config { audio: AudioSource::Silence, ..Config::default() }).await;
+    let (_ann, mut ann_events) =
+        join(&people[0], Config { audio: AudioSource::Silence, ..Config::default() }).await;
     let watching = Config { subscriptions: Subscriptions::Highest(4), ..Config::default() };
     let (_bob, mut bob_events) = join(&people[1], watching).await;
     let config = Config { audio: speaking(700.0), ..Config::default() };
@@ -254,7 +257,8 @@ async fn shared_content_is_seen_and_heard_by_others() {
 async fn a_cut_connection_comes_back() {
     let world = World::new("cut").await;
     let people = world.attendees(&["ann", "bob"]).await;
-    let (ann, mut ann_events) = join(&people[0], Config { audio: speaking(400.0), ..Config::default() }).await;
+    let (ann, mut ann_events) =
+        join(&people[0], Config { audio: speaking(400.0), ..Config::default() }).await;
     let (_bob, mut bob_events) = join(&people[1], Config::default()).await;
     hears(&mut bob_events, &[400.0], &[]).await;
     ann.cut();

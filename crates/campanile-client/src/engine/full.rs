@@ -7,7 +7,9 @@ use std::time::Instant;
 use campanile_wire::signaling::TrackMapping;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::Codec as StrCodec;
-use str0m::media::{Direction, KeyframeRequestKind, MediaKind, MediaTime, Mid, Rid, Simulcast, SimulcastLayer};
+use str0m::media::{
+    Direction, KeyframeRequestKind, MediaKind, MediaTime, Mid, Rid, Simulcast, SimulcastLayer,
+};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Rtc};
 
@@ -67,8 +69,11 @@ impl Full {
             let (stream, track) = (Some("audio".to_owned()), Some("microphone".to_owned()));
             self.audio = Some(change.add_media(MediaKind::Audio, Direction::SendRecv, stream, track, None));
         }
-        let rids: Vec<&'static str> =
-            wish.camera.iter().flat_map(|source| source.layers.iter().filter_map(|layer| layer.rid)).collect();
+        let rids: Vec<&'static str> = wish
+            .camera
+            .iter()
+            .flat_map(|source| source.layers.iter().filter_map(|layer| layer.rid))
+            .collect();
         let direction = if wish.camera.is_some() { Direction::SendRecv } else { Direction::Inactive };
         match self.camera {
             Some(mid) if wish.camera.is_none() || rids == self.camera_rids => {
@@ -121,7 +126,12 @@ impl Full {
         })
     }
 
-    pub(super) fn answer(&mut self, _now: Instant, sdp: &str, _tracks: &[TrackMapping]) -> Result<(), String> {
+    pub(super) fn answer(
+        &mut self,
+        _now: Instant,
+        sdp: &str,
+        _tracks: &[TrackMapping],
+    ) -> Result<(), String> {
         let pending = self.pending.take().ok_or("an answer without an offer")?;
         let answer = SdpAnswer::from_sdp_string(&described(sdp)).map_err(|error| error.to_string())?;
         let accepted = self.rtc.sdp_api().accept_answer(pending, answer);
@@ -243,7 +253,8 @@ impl Full {
             Codec::H264 => StrCodec::H264,
         };
         let Some(mut writer) = self.camera.and_then(|mid| self.rtc.writer(mid)) else { return };
-        let pt = writer.payload_params().find(|params| params.spec().codec == wanted).map(|params| params.pt());
+        let pt =
+            writer.payload_params().find(|params| params.spec().codec == wanted).map(|params| params.pt());
         let Some(pt) = pt else { return };
         if let Some(rid) = video.rid {
             writer = writer.rid(Rid::from(rid));
@@ -297,7 +308,8 @@ mod tests {
     #[test]
     fn bare_rejected_sections_are_described() {
         let sdp = "v=0\r\nm=video 0 X 96\r\na=mid:1\r\nm=video 9 X 97\r\na=mid:2\r\n";
-        let expected = "v=0\r\nm=video 0 X 96\r\na=mid:1\r\na=rtpmap:96 VP8/90000\r\nm=video 9 X 97\r\na=mid:2\r\n";
+        let expected =
+            "v=0\r\nm=video 0 X 96\r\na=mid:1\r\na=rtpmap:96 VP8/90000\r\nm=video 9 X 97\r\na=mid:2\r\n";
         assert_eq!(described(sdp), expected);
         assert_eq!(described(expected), expected);
     }

@@ -161,9 +161,11 @@ impl Light {
 
     fn write_offer(&self) -> String {
         let live = self.sections.iter().filter(|section| !section.stopped).map(|section| section.mid);
-        let mids: Vec<String> = self.audio.then_some(0).into_iter().chain(live).map(|mid| mid.to_string()).collect();
+        let mids: Vec<String> =
+            self.audio.then_some(0).into_iter().chain(live).map(|mid| mid.to_string()).collect();
         let creds = self.ice.local_credentials();
-        let fingerprint = identity().ok().and_then(|identity| sha256(&identity.certificate)).unwrap_or_default();
+        let fingerprint =
+            identity().ok().and_then(|identity| sha256(&identity.certificate)).unwrap_or_default();
         let fingerprint = fingerprint.map(|byte| format!("{byte:02X}")).join(":");
         let ip = self.local.ip();
         let transport = format!(
@@ -278,7 +280,8 @@ impl Light {
         if self.verify_one_in != 0 && self.since_verified >= self.verify_one_in {
             self.since_verified = 0;
             self.counters.verified += 1;
-            let opened = self.srtp.as_mut().is_some_and(|(_, srtp)| srtp.unprotect_rtp(bytes, &header).is_ok());
+            let opened =
+                self.srtp.as_mut().is_some_and(|(_, srtp)| srtp.unprotect_rtp(bytes, &header).is_ok());
             self.counters.unauthentic += u64::from(!opened);
         }
         let clock_hz = if stream_id.is_none() { 48_000 } else { 90_000 };
@@ -349,7 +352,8 @@ impl Light {
                         _ => SrtpProfile::AesCm128HmacSha1_80,
                     };
                     self.srtp = from_dtls(profile, &material, DtlsRole::Client).ok();
-                    let believed = self.fingerprint_seen.is_some() && self.fingerprint_seen == self.fingerprint_wanted;
+                    let believed =
+                        self.fingerprint_seen.is_some() && self.fingerprint_seen == self.fingerprint_wanted;
                     if believed && self.srtp.is_some() {
                         self.report_due = Some(now + REPORT_INTERVAL);
                         self.outputs.push_back(Output::Connected);
@@ -412,7 +416,9 @@ impl Light {
 
     pub(super) fn request_keyframe(&mut self, stream_id: u32) {
         let section = self.sections.iter().find(|section| section.stream_id == stream_id);
-        let (Some(media_ssrc), ssrc) = (section.and_then(|section| section.ssrc), self.audio_ssrc) else { return };
+        let (Some(media_ssrc), ssrc) = (section.and_then(|section| section.ssrc), self.audio_ssrc) else {
+            return;
+        };
         self.send(|srtp, out| {
             rtcp::receiver_report(out, ssrc, &[]);
             rtcp::pli(out, ssrc, media_ssrc);

@@ -50,14 +50,19 @@ pub(crate) struct Offer {
 }
 
 pub(crate) enum Output {
-    Transmit { to: SocketAddr, bytes: Vec<u8> },
+    Transmit {
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    },
     /// ICE and DTLS are done.
     Connected,
     /// Neither will be.
     Failed(&'static str),
     Media(Media),
     /// Someone needs a keyframe of our layer, by its place in the source.
-    KeyframeWanted { rid: Option<String> },
+    KeyframeWanted {
+        rid: Option<String>,
+    },
 }
 
 /// One packet of audio to send.

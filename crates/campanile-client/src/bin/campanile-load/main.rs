@@ -107,7 +107,11 @@ async fn run(options: &Options) -> Result<ExitCode, String> {
     Ok(report::present(options, &outcome?))
 }
 
-async fn make_meetings(options: &Options, api: &Api, meetings: &mut Vec<Vec<JoinInfo>>) -> Result<(), String> {
+async fn make_meetings(
+    options: &Options,
+    api: &Api,
+    meetings: &mut Vec<Vec<JoinInfo>>,
+) -> Result<(), String> {
     let run = std::process::id();
     let names: Vec<String> = (0..options.attendees).map(|number| format!("load-{number}")).collect();
     for number in 0..options.meetings {
@@ -143,7 +147,8 @@ fn material(options: &Options, trust: &Trust) -> Result<Material, String> {
         let layer = VideoLayer { rid, max_bitrate_kbps: clip.bitrate_kbps(), frames: clip.frames };
         Ok::<_, &str>((layer, clip.framerate))
     };
-    let (hi, framerate) = clip(include_bytes!("../../../clips/hi.vp8.ivf"), options.simulcast.then_some("hi"))?;
+    let (hi, framerate) =
+        clip(include_bytes!("../../../clips/hi.vp8.ivf"), options.simulcast.then_some("hi"))?;
     let mut layers = Vec::new();
     if options.simulcast {
         layers.push(clip(include_bytes!("../../../clips/low.vp8.ivf"), Some("low"))?.0);
@@ -188,9 +193,17 @@ fn part(
         seed: overall.into(),
     };
     let observer = Arc::new(Observer::new());
-    let watch = if options.small { Subscriptions::Lowest(options.tiles) } else { Subscriptions::Highest(options.tiles) };
+    let watch = if options.small {
+        Subscriptions::Lowest(options.tiles)
+    } else {
+        Subscriptions::Highest(options.tiles)
+    };
     let config = Config {
-        engine: if light { EngineKind::Light { verify_one_in: options.verify_one_in } } else { EngineKind::Full },
+        engine: if light {
+            EngineKind::Light { verify_one_in: options.verify_one_in }
+        } else {
+            EngineKind::Full
+        },
         muted: speaker.is_none(),
         audio: match speaker {
             Some(place) => AudioSource::Loop(material.tones[place].clone()),
@@ -204,7 +217,11 @@ fn part(
             stamp: Some(overall),
         }),
         subscriptions: if options.publishers == 0 { Subscriptions::Chosen } else { watch },
-        adaption: if options.server_layers { Adaption::BandwidthProbingAndVideoQuality } else { Adaption::Default },
+        adaption: if options.server_layers {
+            Adaption::BandwidthProbingAndVideoQuality
+        } else {
+            Adaption::Default
+        },
         trust: material.trust.clone(),
         network: if impaired { network } else { NetworkProfile::default() },
         sink: Some(observer.sink(&material.clock, checked, speaker, speakers)),
@@ -280,7 +297,10 @@ async fn measure(options: &Options, trust: &Trust, meetings: &[Vec<JoinInfo>]) -
             tokio::time::sleep_until(due.into()).await;
             if last_progress.elapsed() > PROGRESS_INTERVAL {
                 last_progress = Instant::now();
-                eprintln!("[{:>4} s] {count} of {total} attendees on their way in", began.elapsed().as_secs());
+                eprintln!(
+                    "[{:>4} s] {count} of {total} attendees on their way in",
+                    began.elapsed().as_secs()
+                );
             }
         }
     }
@@ -306,7 +326,11 @@ async fn measure(options: &Options, trust: &Trust, meetings: &[Vec<JoinInfo>]) -
             leavers_left = 0;
         }
         let now = Snapshot::take(options, &participants);
-        eprintln!("[{:>4} s] {}", began.elapsed().as_secs(), report::progress(&before, &now, window.elapsed()));
+        eprintln!(
+            "[{:>4} s] {}",
+            began.elapsed().as_secs(),
+            report::progress(&before, &now, window.elapsed())
+        );
     }
     clock.measure(false);
     let window = window.elapsed();
@@ -330,7 +354,9 @@ async fn measure(options: &Options, trust: &Trust, meetings: &[Vec<JoinInfo>]) -
 /// The last silent ones of each meeting are gone without a word.
 fn vanish(participants: &mut [Participant], options: &Options) {
     for meeting in 0..options.meetings {
-        let silent = participants.iter_mut().filter(|one| one.meeting == meeting && one.camera.is_none() && !one.checked);
+        let silent = participants
+            .iter_mut()
+            .filter(|one| one.meeting == meeting && one.camera.is_none() && !one.checked);
         for one in silent.take(options.leavers) {
             if let Ok(session) = &one.session {
                 session.vanish();

@@ -23,7 +23,13 @@ pub(crate) struct Options {
     #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true, default_value = "")]
     pub(crate) access_key_id: String,
     /// Its secret.
-    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true, default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "AWS_SECRET_ACCESS_KEY",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) secret_access_key: Secret,
     /// Goes with temporary keys.
     #[arg(long, env = "AWS_SESSION_TOKEN", hide_env_values = true)]
@@ -148,7 +154,8 @@ impl Options {
     /// Fills in what `--dev-json` says and nothing else did, and checks that the numbers make sense.
     pub(crate) fn completed(mut self) -> Result<Options, String> {
         if let Some(path) = &self.dev_json {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let text =
+                std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
             let line: Value = serde_json::from_str(text.lines().next().unwrap_or_default())
                 .map_err(|error| format!("{}: {error}", path.display()))?;
             let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
@@ -158,8 +165,11 @@ impl Options {
             self.pid = self.pid.or(line["pid"].as_u64().map(|pid| pid as u32));
         }
         if self.access_key_id.is_empty() || self.secret_access_key.0.is_empty() {
-            return Err("no credentials: give --access-key-id and --secret-access-key, the AWS_ variables, or \
-                        --dev-json".into());
+            return Err(
+                "no credentials: give --access-key-id and --secret-access-key, the AWS_ variables, or \
+                        --dev-json"
+                    .into(),
+            );
         }
         if self.meetings == 0 || self.attendees == 0 || self.join_rate <= 0.0 {
             return Err("there must be meetings, attendees and a rate at which they join".into());

@@ -282,7 +282,9 @@ fn video(options: &Options, joined: &[(&Participant, &Stats)]) -> Value {
     for (one, _) in joined {
         let Ok(counts) = one.observer.counts.lock() else { continue };
         for video in counts.videos.values() {
-            if let (Some(sender), Some(first), Some(last)) = (video.sender, video.first_number, video.last_number) {
+            if let (Some(sender), Some(first), Some(last)) =
+                (video.sender, video.first_number, video.last_number)
+            {
                 let span = spans.entry(sender).or_insert((first, last));
                 *span = (span.0.min(first), span.1.max(last));
             }
@@ -415,7 +417,11 @@ fn table(report: &Value) -> String {
                 let of = |key: &str| fields.get(key).map(Value::to_string).unwrap_or_default();
                 lines.push_str(&format!(
                     "{name:<38} p50 {:>9}  p90 {:>9}  p99 {:>9}  max {:>9}  of {}\n",
-                    of("p50"), of("p90"), of("p99"), of("max"), of("count")
+                    of("p50"),
+                    of("p90"),
+                    of("p99"),
+                    of("max"),
+                    of("count")
                 ));
                 if let Some(phases) = fields.get("phases") {
                     stack.push((format!("{name}.phases"), phases));
