@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use campanile_opus::{
-    Application, Channels, Decoder, Encoder, EncoderConfig, OpusError, PACKET_SAMPLES_MAX, Signal,
+    Application, Bandwidth, Channels, Decoder, Encoder, EncoderConfig, OpusError, PACKET_SAMPLES_MAX, Signal,
 };
 
 use crate::media::{AUDIO_PACKET_SAMPLES, AudioLoop, AudioPacket};
@@ -38,6 +38,7 @@ impl PcmEncoder {
             bitrate_bps: 32_000,
             complexity: 5,
             signal: Signal::Auto,
+            bandwidth: Bandwidth::Full,
         })?;
         Ok(PcmEncoder { encoder, waiting: Vec::new() })
     }
