@@ -48,6 +48,7 @@ targets! {
     mixer = mixer, 2_000;
     operations = operations, 1_500;
     opus_packet = campanile_opus::fuzz::opus_packet, 10_000;
+    red = campanile_media::mix::fuzz::red, 50_000;
     rtcp = campanile_media::rtcp::fuzz::rtcp, 50_000;
     rtp = campanile_media::rtp::fuzz::rtp, 50_000;
     sdp = campanile_media::peer::sdp::fuzz::sdp, 10_000;

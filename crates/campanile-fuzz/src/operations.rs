@@ -161,14 +161,14 @@ impl World {
     fn operate(&mut self, operation: u8, input: &mut Input<'_>) {
         let who = HOSTILE[usize::from(operation >> 6)];
         match operation & 0x0f {
-            0 => self.connect(who, input.u8() % 4 == 0),
+            0 => self.connect(who, input.u8() & 3 == 0),
             1 => {
                 if let Some(session) = self.connections.remove(&who) {
                     self.service.disconnected(self.now, session);
                 }
             }
             2 => {
-                let adaption = if input.u8() % 2 == 0 {
+                let adaption = if input.u8() & 1 == 0 {
                     Adaption::Default
                 } else {
                     Adaption::BandwidthProbingAndVideoQuality
@@ -465,7 +465,7 @@ fn small_frame(input: &mut Input<'_>) -> ClientFrame {
         0 => ClientFrame::Leave,
         1 => ClientFrame::Pause { stream_ids: vec![input.number(), input.number()] },
         2 => ClientFrame::Resume { stream_ids: vec![input.number(), input.number()] },
-        3 => ClientFrame::AudioControl { muted: input.u8() % 2 == 0 },
+        3 => ClientFrame::AudioControl { muted: input.u8() & 1 == 0 },
         4 => ClientFrame::DataMessages(vec![
             DataMessage {
                 topic: "chat".to_owned(),

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use campanile_media::forward::{Rewritten, StoredPacket, write_copy, write_retransmission};
+use campanile_media::mix::{LegId, Mixer, SILENCE};
 use campanile_media::peer::sdp::{Codec, Extensions, NegotiatedCodec};
 use campanile_media::peer::{IceCredentials, Peer};
-use campanile_media::rtcp::{self, ReceptionStats, SenderInfo, TwccRecorder};
+use campanile_media::rtcp::{self, ReceptionStats, ReportBlock, SenderInfo, TwccRecorder};
 use campanile_media::rtp::{self, RtpHeader};
 
 use crate::bucket::TokenBucket;
@@ -56,6 +57,44 @@ pub(crate) struct AudioLink {
     pub(crate) timestamp: u32,
     pub(crate) packets: u32,
     pub(crate) bytes: u32,
+    pub(crate) copies: Copies,
+}
+
+/// How many copies of earlier packets go with each packet of the mix, by what this listener reports lost. The mix is CELT,
+/// which has no in-band FEC; each copy costs as much as the packet itself.
+#[derive(Debug, Default)]
+pub(crate) struct Copies {
+    count: usize,
+    /// Reports in a row that would do with fewer.
+    calm_reports: u32,
+}
+
+/// Loss, in 256ths, from which one copy is worth its bytes (2 %), and two (10 %). Above 60 % the network is full, and more
+/// bytes make it worse.
+const ONE_COPY_LOSS: u8 = 6;
+const TWO_COPIES_LOSS: u8 = 26;
+const HOPELESS_LOSS: u8 = 154;
+/// Reports that must agree before copies are taken away: 10 s or more, at the one to five seconds between a browser's.
+const CALM_REPORTS: u32 = 10;
+
+impl Copies {
+    /// Takes the share of packets lost since the last report, 0 to 255 for all.
+    fn note_loss(&mut self, fraction_lost: u8) {
+        let wanted = match fraction_lost {
+            HOPELESS_LOSS.. => 0,
+            TWO_COPIES_LOSS.. => 2,
+            ONE_COPY_LOSS.. => 1,
+            _ => 0,
+        };
+        if wanted >= self.count || fraction_lost >= HOPELESS_LOSS {
+            (self.count, self.calm_reports) = (wanted, 0);
+            return;
+        }
+        self.calm_reports += 1;
+        if self.calm_reports >= CALM_REPORTS {
+            (self.count, self.calm_reports) = (self.count - 1, 0);
+        }
+    }
 }
 
 /// The section in which the client sends its camera or content.
@@ -196,28 +235,42 @@ impl MediaLink {
         codecs.iter().position(|codec| codec.pt == payload_type || codec.rtx_pt == Some(payload_type))
     }
 
-    /// Sends one tick of audio.
-    pub(crate) fn send_audio(&mut self, payload: &[u8]) {
+    /// Sends one tick of the mix to this leg, or silence to a listener who must not hear it.
+    pub(crate) fn send_audio(&mut self, mixer: &Mixer, leg: Option<LegId>) {
         let Some(audio) = &mut self.audio else { return };
+        let copies = audio.red_payload_type.filter(|_| audio.copies.count > 0);
+        let mut bytes = 0;
         let sent = self.peer.send_rtp(|out| {
             let first = audio.packets == 0; // RFC 3551 section 4.1: marks the start of a talkspurt
-            rtp::write_header(
-                out,
-                audio.payload_type,
-                first,
-                audio.sequence,
-                audio.timestamp,
-                audio.ssrc,
-                &[],
-            );
-            out.extend_from_slice(payload);
+            let payload_type = copies.unwrap_or(audio.payload_type);
+            rtp::write_header(out, payload_type, first, audio.sequence, audio.timestamp, audio.ssrc, &[]);
+            let header = out.len();
+            match (leg, copies) {
+                (Some(leg), Some(_)) => {
+                    mixer.write_red_for(leg, audio.payload_type, audio.copies.count, out);
+                }
+                (Some(leg), None) => out.extend_from_slice(mixer.payload_for(leg)),
+                (None, Some(_)) => {
+                    out.push(audio.payload_type); // RFC 2198: no copies
+                    out.extend_from_slice(&SILENCE);
+                }
+                (None, None) => out.extend_from_slice(&SILENCE),
+            }
+            bytes = out.len() - header;
         });
         if sent {
             audio.sequence = audio.sequence.wrapping_add(1);
             audio.packets = audio.packets.wrapping_add(1);
-            audio.bytes = audio.bytes.wrapping_add(payload.len() as u32);
+            audio.bytes = audio.bytes.wrapping_add(bytes as u32);
         }
         audio.timestamp = audio.timestamp.wrapping_add(AUDIO_TICKS);
+    }
+
+    /// Takes a report block on something that we send.
+    pub(crate) fn note_report(&mut self, block: &ReportBlock) {
+        if let Some(audio) = self.audio.as_mut().filter(|audio| audio.ssrc == block.ssrc) {
+            audio.copies.note_loss(block.fraction_lost);
+        }
     }
 
     /// Sends one video packet on a downlink; false when the subscriber cannot take its codec, or is not connected.
@@ -343,6 +396,24 @@ pub(crate) fn abs_send_time(since_start: Duration) -> [u8; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_come_with_loss_and_go_with_long_calm() {
+        let mut copies = Copies::default();
+        let mut check = |losses: &[u8], expected: usize| {
+            losses.iter().for_each(|loss| copies.note_loss(*loss));
+            assert_eq!(copies.count, expected, "{losses:?}");
+        };
+        check(&[0, 5, 0], 0);
+        check(&[6], 1);
+        check(&[40], 2);
+        check(&[0; 9], 2);
+        check(&[30], 2);
+        check(&[0; 10], 1);
+        check(&[0; 10], 0);
+        check(&[200], 0);
+        check(&[100, 200], 0);
+    }
 
     #[test]
     fn send_times_are_six_bits_of_seconds_and_eighteen_of_fraction() {

@@ -234,7 +234,7 @@ impl Meeting {
             let description = format!("{shares} content shares are on, and no more are allowed");
             return self.end_session_with_error(cx, id, status::AT_CAPACITY, description, FrameKind::JoinAck);
         }
-        let replaces = self.supersede(cx, id, attendee, join.audio_session_id);
+        let superseded = self.supersede(cx, id, attendee, join.audio_session_id);
         let server_side = join.adaption == Adaption::BandwidthProbingAndVideoQuality
             && join.supported_adaptions.contains(&join.adaption);
         let Some(session) = self.sessions.get_mut(&id) else { return };
@@ -243,7 +243,10 @@ impl Meeting {
             self.next_audio_stream_id += 1;
         }
         session.phase = Phase::Joined;
-        session.replaces = session.replaces.or(replaces);
+        if let Some((replaces, muted)) = superseded {
+            session.replaces = session.replaces.or(replaces);
+            session.muted = muted;
+        }
         session.audio_session_id = join.audio_session_id;
         session.adaption = if server_side { join.adaption } else { Adaption::Default };
         session.disable_periodic_keyframes = join.disable_periodic_keyframes;
@@ -278,18 +281,19 @@ impl Meeting {
     }
 
     /// The same attendee is in already: the same page coming back, or another device taking over. Returns the roster
-    /// entry that others have to be told about once the new session is present.
+    /// entry that others have to be told about once the new session is present, and whether it was muted.
     fn supersede(
         &mut self,
         cx: &mut Cx<'_>,
         new: SessionId,
         attendee: AttendeeKey,
         audio_session_id: Option<u64>,
-    ) -> Option<u32> {
+    ) -> Option<(Option<u32>, bool)> {
         let old = self.sessions.values().find(|s| s.attendee == attendee && s.is_in() && s.id != new)?;
         let (old_id, listening) = (old.id, old.is_listening());
         let same_page = audio_session_id.is_some() && old.audio_session_id == audio_session_id;
         let entry = if old.present { Some(old.audio_stream_id) } else { old.replaces };
+        let muted = old.muted;
         self.detach(cx, old_id);
         if !listening {
             self.sessions.remove(&old_id);
@@ -299,7 +303,7 @@ impl Meeting {
             info!(meeting_id = %self.id, attendee_id = %attendee, "joined from another device");
             cx.frame(old_id, ServerFrame::AudioStatus(AudioStatus::JoinedFromAnotherDevice));
         }
-        entry
+        Some((entry, muted))
     }
 
     /// LEAVE: always acknowledged, whatever the phase, or the client waits 15 s.

@@ -1,7 +1,7 @@
 //! SUBSCRIBE and what follows from it: the answer, what is published, who receives what.
 
 use campanile_media::forward::{Forwarder, Wish};
-use campanile_media::mix::LegId;
+use campanile_media::mix::{LegId, Profile, announces_stereo};
 use campanile_media::peer::sdp::{
     Answer, Codec, Direction, H264Profile, LocalTransport, Negotiated, Offer, OfferTransport, Role, Section,
     SectionKind, answer,
@@ -16,7 +16,7 @@ use rand_core::RngCore;
 use tracing::info;
 
 use crate::ids::SessionId;
-use crate::link::{AudioLink, CameraLink, Downlink, MediaLink};
+use crate::link::{AudioLink, CameraLink, Copies, Downlink, MediaLink};
 use crate::meeting::{Meeting, status};
 use crate::service::Cx;
 use crate::session::Session;
@@ -234,6 +234,9 @@ impl Meeting {
         let pt = |codec: Codec| negotiated.codecs.iter().find(|one| one.codec == codec).map(|one| one.pt);
         let Some(payload_type) = pt(Codec::Opus) else { return };
         let red_payload_type = pt(Codec::Red);
+        let opus = negotiated.codecs.iter().find(|one| one.codec == Codec::Opus);
+        let fmtp = opus.and_then(|opus| opus.fmtp.as_deref()).unwrap_or_default();
+        let (profile, stereo) = (Profile::from_fmtp(fmtp), announces_stereo(fmtp));
         match &mut link.audio {
             Some(audio) => {
                 audio.payload_type = payload_type;
@@ -250,6 +253,7 @@ impl Meeting {
                     timestamp: cx.rng.next_u32(),
                     packets: 0,
                     bytes: 0,
+                    copies: Copies::default(),
                 });
                 self.mixer.add(leg, owner, session.may_speak());
                 // The only place where the client says it at a (re)connect.
@@ -257,6 +261,8 @@ impl Meeting {
                 self.mixer.set_muted(leg, subscribe.audio_muted);
             }
         }
+        self.mixer.set_profile(leg, profile);
+        self.mixer.set_stereo(leg, stereo);
     }
 
     /// Takes up what the client sends. `None` when its video is refused; else the ids of its streams, in its order.
@@ -280,6 +286,11 @@ impl Meeting {
         let session = self.sessions.get_mut(&id)?;
         let attendee = session.attendee;
         let link = session.link.as_mut()?;
+        // Chrome names the layer of an SSRC only until our first report on it: a camera that comes back is known by
+        // what was learnt then.
+        if link.camera.as_ref().is_some_and(|camera| camera.rids != negotiated.rids) {
+            link.forget_camera_routes();
+        }
         link.camera = Some(CameraLink {
             mid: section.mid.clone(),
             codecs: negotiated.codecs.clone(),
@@ -343,9 +354,6 @@ impl Meeting {
         self.sources.retain(|_, source| source.owner != id);
         if self.sources.len() != before {
             self.index_due = true;
-            if let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link.as_mut()) {
-                link.forget_camera_routes();
-            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use campanile_media::forward::{NewPacket, Uplink, inspect};
-use campanile_media::mix::{AudioPacket, LegId, SILENCE};
+use campanile_media::mix::{AudioPacket, LegId};
 use campanile_media::peer::Received;
 use campanile_media::rtcp::{self, RtcpItem, SenderInfo};
 use campanile_media::rtp::RtpHeader;
@@ -152,9 +152,15 @@ impl Meeting {
     fn receive_rtcp(&mut self, cx: &mut Cx<'_>, id: SessionId, compound: &[u8]) {
         for item in rtcp::parse(compound).flatten().take(RTCP_ITEMS_MAX) {
             match item {
-                RtcpItem::SenderReport { ssrc, info, .. } => {
+                RtcpItem::SenderReport { ssrc, info, reports } => {
                     if let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link.as_mut()) {
                         link.sender_report(cx.now, ssrc, &info);
+                        reports.for_each(|block| link.note_report(&block));
+                    }
+                }
+                RtcpItem::ReceiverReport { reports, .. } => {
+                    if let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link.as_mut()) {
+                        reports.for_each(|block| link.note_report(&block));
                     }
                 }
                 RtcpItem::Pli { ssrc } | RtcpItem::Fir { ssrc, .. } => self.request_keyframe(id, ssrc),
@@ -218,9 +224,7 @@ impl Meeting {
             link.handle_timeout(cx.now);
             if link.audio.is_some() {
                 let hears = session.capabilities.audio.receives();
-                let payload =
-                    if hears { self.mixer.payload_for(LegId(session.audio_stream_id)) } else { &SILENCE };
-                link.send_audio(payload);
+                link.send_audio(&self.mixer, hears.then_some(LegId(session.audio_stream_id)));
             }
             cx.touch(self.id, session.id);
         }

@@ -78,6 +78,15 @@ pub enum Signal {
     Music = sys::OPUS_SIGNAL_MUSIC as isize,
 }
 
+/// The highest frequencies that an encoder keeps (RFC 6716 section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bandwidth {
+    /// Up to 8 kHz: all that a 16 kHz device plays.
+    Wide = sys::OPUS_BANDWIDTH_WIDEBAND as isize,
+    /// Up to 20 kHz.
+    Full = sys::OPUS_BANDWIDTH_FULLBAND as isize,
+}
+
 /// How an [`Encoder`] is set up at birth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncoderConfig {
@@ -91,6 +100,8 @@ pub struct EncoderConfig {
     pub complexity: u8,
     /// The kind of sound to expect.
     pub signal: Signal,
+    /// What is kept of the spectrum at most.
+    pub bandwidth: Bandwidth,
 }
 
 /// One Opus stream in the making.
@@ -122,6 +133,7 @@ impl Encoder {
         encoder.set(sys::OPUS_SET_BITRATE_REQUEST, c_len(config.bitrate_bps as usize)?)?;
         encoder.set(sys::OPUS_SET_COMPLEXITY_REQUEST, c_int::from(config.complexity))?;
         encoder.set(sys::OPUS_SET_SIGNAL_REQUEST, config.signal as c_int)?;
+        encoder.set(sys::OPUS_SET_MAX_BANDWIDTH_REQUEST, config.bandwidth as c_int)?;
         Ok(encoder)
     }
 

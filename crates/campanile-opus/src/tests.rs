@@ -9,6 +9,7 @@ fn celt() -> Encoder {
         bitrate_bps: 32_000,
         complexity: 5,
         signal: Signal::Auto,
+        bandwidth: Bandwidth::Full,
     })
     .unwrap()
 }
@@ -20,6 +21,7 @@ fn voip() -> Encoder {
         bitrate_bps: 24_000,
         complexity: 5,
         signal: Signal::Voice,
+        bandwidth: Bandwidth::Full,
     })
     .unwrap();
     encoder.set_inband_fec(20).unwrap();
@@ -143,6 +145,7 @@ fn stereo_packets_play_in_a_mono_decoder() {
         bitrate_bps: 128_000,
         complexity: 5,
         signal: Signal::Music,
+        bandwidth: Bandwidth::Full,
     })
     .unwrap();
     let mut decoder = Decoder::new(Channels::Mono).unwrap();
@@ -201,6 +204,7 @@ fn misuse_is_an_error_and_no_overrun() {
         bitrate_bps: 32_000,
         complexity: 11,
         signal: Signal::Auto,
+        bandwidth: Bandwidth::Full,
     };
     assert_eq!(Encoder::new(config).err(), Some(OpusError::BadArgument));
 }

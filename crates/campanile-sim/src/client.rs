@@ -112,7 +112,7 @@ pub struct RosterEntry {
 /// What a client wants carried.
 #[derive(Debug)]
 pub(crate) enum Out {
-    Frame(ClientFrame),
+    Frame(Box<ClientFrame>),
     Bytes(Vec<u8>),
     Datagram(Vec<u8>),
     /// It closes this socket.
@@ -450,7 +450,7 @@ impl Client {
     }
 
     pub(crate) fn say(&mut self, frame: ClientFrame) {
-        self.out.push(Out::Frame(frame));
+        self.out.push(Out::Frame(Box::new(frame)));
     }
 
     /// LEAVE, and no more.

@@ -587,7 +587,6 @@ impl Screen {
             if let (true, Some(last), Some(picture)) = (in_sequence, last.picture, first.picture) {
                 self.seen.picture_breaks += u64::from(picture != following(last));
             }
-            let moved_ms = f64::from(first.timestamp.wrapping_sub(last.timestamp) as i32) / 90.0;
             let moved = first.timestamp.wrapping_sub(last.timestamp) as i32;
             let captured = first.truth.ticks.wrapping_sub(last.truth.ticks) as i32;
             // A switch sets the clock by the time at which the keyframe comes, and what came before may have been late.

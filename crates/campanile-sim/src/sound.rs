@@ -5,7 +5,8 @@ use std::f32::consts::TAU;
 
 use campanile_media::mix::{FRAME_SAMPLES, SILENCE};
 use campanile_opus::{
-    Application, Channels, Decoder, Encoder, EncoderConfig, PACKET_SAMPLES_MAX, SAMPLE_RATE_HZ, Signal,
+    Application, Bandwidth, Channels, Decoder, Encoder, EncoderConfig, PACKET_SAMPLES_MAX, SAMPLE_RATE_HZ,
+    Signal,
 };
 
 /// Packets of a tone before it repeats.
@@ -36,6 +37,7 @@ impl Microphone {
             bitrate_bps: 48_000,
             complexity: 5,
             signal: Signal::Music,
+            bandwidth: Bandwidth::Full,
         })
         .expect("these are settings that Opus knows");
         encoder.set_prediction_disabled(true);

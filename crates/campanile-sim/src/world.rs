@@ -362,11 +362,11 @@ impl Page {
         self.act(|client, _| client.ear = Some(Ear::new()))
     }
 
-    /// Mutes or unmutes, and says so.
+    /// Mutes or unmutes, and says so; nothing without audio.
     pub fn mute(&self, muted: bool) -> Page {
         self.act(|client, _| {
-            client.muted = muted;
-            if client.is_in() {
+            client.muted = muted && client.audio;
+            if client.is_in() && client.audio {
                 client.say(ClientFrame::AudioControl { muted });
             }
         })

@@ -157,7 +157,7 @@ fn a_bad_uplink_is_told_as_a_weak_signal_and_its_recovery_too() {
     let latest = || {
         let client = bob.client();
         let states = client.levels.iter().flat_map(|(_, states)| states);
-        states.filter(|s| s.audio_stream_id == id).filter_map(|s| s.signal_strength).last()
+        states.filter(|s| s.audio_stream_id == id).filter_map(|s| s.signal_strength).next_back()
     };
     assert!(latest().is_some_and(|signal| (signal as u8) < 2), "{:?}", latest());
     ann.network(Conditions::GOOD, Conditions::GOOD);

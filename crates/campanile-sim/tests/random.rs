@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use campanile_meeting::service::Limits;
-use campanile_sim::{Camera, Conditions, Page, Seed, State, Watch, World, millis, secs};
+use campanile_sim::{Camera, Conditions, Page, Seed, State, Trace, Watch, World, millis, secs};
 use campanile_wire::signaling::ClientFrame;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -46,7 +46,13 @@ fn live_all(parity: u64) {
     }
     let first = number("CAMPANILE_FIRST_SEED").unwrap_or(0);
     let seeds = first..first + number("CAMPANILE_SEEDS").unwrap_or(SEEDS);
-    seeds.filter(|seed| seed % 2 == parity).for_each(live);
+    for seed in seeds.filter(|seed| seed % 2 == parity) {
+        let trace = live(seed);
+        // Now and then, proves that it can be lived again.
+        if seed % 50 < 2 {
+            assert_eq!(trace, live(seed), "seed {seed} is not repeatable");
+        }
+    }
 }
 
 #[test]
@@ -67,7 +73,7 @@ struct Story {
     over: bool,
 }
 
-fn live(seed: u64) {
+fn live(seed: u64) -> Trace {
     let _living = Living(seed);
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
     let conditions = match rng.next_u32() % 4 {
@@ -86,6 +92,7 @@ fn live(seed: u64) {
     story.world.run_for(if story.vanished { LONG_CALM } else { CALM });
     story.check();
     story.empty();
+    story.world.trace()
 }
 
 impl Story {

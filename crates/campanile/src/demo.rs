@@ -4,11 +4,14 @@
 //! signatures as everybody's), a region and credentials. It keeps nothing: a meeting's name makes its ClientRequestToken,
 //! so the API itself finds the meeting of that name while it lives, and makes another after that.
 //!
-//! Whoever reaches the page may join, kick and end. A real application asks who they are first.
+//! Whoever reaches the page may join, kick and end; another site's page in their browser may not. A real application asks
+//! who they are first.
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::IntoResponse as _;
 use axum::routing::post;
 use axum::{Router, body};
 use serde::Deserialize;
@@ -39,7 +42,22 @@ pub fn routes(state: AppState) -> Router {
         .route("/demo/kick", post(kick))
         .route("/demo/end", post(end))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(own_page_only))
         .with_state(api)
+}
+
+/// Browsers send along where a page is from: one from elsewhere must not end meetings behind its visitor's back.
+async fn own_page_only(request: Request<Body>, next: Next) -> Response<Body> {
+    if is_from_elsewhere(request.headers()) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    next.run(request).await
+}
+
+fn is_from_elsewhere(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let Some(origin) = text(header::ORIGIN) else { return false };
+    origin.split_once("://").map(|(_, host)| host) != text(header::HOST)
 }
 
 /// The public API as an application sees it.

@@ -340,6 +340,9 @@ async fn the_demo_application_needs_only_the_public_api() {
     assert_eq!(client.demo("kick", &kick).await.status, 404);
     assert_eq!(client.demo("kick", r#"{"meeting":"Stand-up","attendeeId":"../x"}"#).await.status, 400);
 
+    for elsewhere in ["http://elsewhere.example", "null", "http://127.0.0.1:1"] {
+        assert_eq!(client.demo_from(elsewhere, "end", r#"{"meeting":"Stand-up"}"#).await.status, 403);
+    }
     assert_eq!(client.demo("end", r#"{"meeting":"Stand-up"}"#).await.status, 200);
     client.call("GET", &format!("/meetings/{}", id(&ann)), "").await.error(404, "NotFoundException");
     assert_ne!(id(&join("Ann").await), id(&ann), "a new meeting of that name");

@@ -4,11 +4,12 @@
 //! hole to conceal, or nothing yet. So a leg that nobody hears costs one copy per packet and no decoding, and still
 //! has its last tens of milliseconds at hand when it starts to speak. Decoding and concealing are `voice.rs`'s.
 //!
-//! The delay follows the network without a clock of its own. Playing starts once `TARGET_SAMPLES` are held. When packets
-//! run out the listener hears concealment and the cursor waits, so the delay grows by just what was missing. When
-//! more than the target has been at hand for seconds on end, one frame is dropped. A hole in the sequence is waited for
+//! `timing.rs` says how late is too late. Playing starts with packets that late. When packets run out the listener hears
+//! concealment and the cursor waits, so the delay grows by just what was missing. When more than the target has been
+//! waited for a while, some samples are taken out, and when less, some are put in. A hole in the sequence is waited for
 //! likewise, but given up once as much has been concealed as it is long, so that loss alone adds no delay.
 
+use super::timing::Timing;
 use super::{AudioPacket, FRAME_SAMPLES};
 use campanile_opus::{has_fec, packet_samples};
 use std::time::Instant;
@@ -19,16 +20,17 @@ const SLOTS: u64 = 64;
 /// The longest payload taken: what fits one unfragmented datagram. Opus itself could go to 7.6 KB, at rates that no
 /// voice needs.
 const PAYLOAD_BYTES_MAX: usize = 1_500;
-/// Audio held before playing starts: 40 ms, one frame to play and one for its successor to be late by.
-pub(super) const TARGET_SAMPLES: usize = 2 * FRAME_SAMPLES;
-/// Audio held at most: 240 ms, or three packets when they are longer. Beyond that a gap is kinder than the delay, and
-/// what is too old is skipped.
-const DEPTH_SAMPLES_MAX: usize = 12 * FRAME_SAMPLES;
-/// How long more than the target must have been at hand before one frame is dropped: 3 s, so that at most one frame
-/// in 150 is ever given up for a shorter delay.
-const SHRINK_TICKS: u32 = 150;
-/// How long a frame with little sound in it is waited for before any frame is dropped: 0.5 s.
-const SHRINK_PATIENCE_TICKS: u32 = 25;
+/// How much more than the target is waited at most: 200 ms, or three packets when they are longer. Beyond that what is
+/// too old is skipped at once.
+const EXCESS_SAMPLES_MAX: i64 = 10 * FRAME_SAMPLES as i64;
+/// The delay may lie anywhere within one tick above the target, and 2.5 ms more so that it does not go back and forth.
+const TOLERANCE_SAMPLES: i64 = FRAME_SAMPLES as i64 + 120;
+/// How long the delay must have been off before anything is done: 0.5 s, or 0.2 s when it is far too long.
+const WATCH_TICKS: u32 = 25;
+const WATCH_TICKS_FAR: u32 = 10;
+const FAR_SAMPLES: i64 = 3 * FRAME_SAMPLES as i64;
+/// How long a quiet moment is waited for, to take samples out or put them in where nobody can hear it: 0.4 s.
+const PATIENCE_TICKS: u32 = 20;
 /// Silence after which packets are no longer expected, and the next ones fill the buffer anew: when concealment
 /// has faded out.
 pub(super) const DRY_SAMPLES_MAX: usize = 8 * FRAME_SAMPLES;
@@ -40,7 +42,8 @@ const CYCLE: u64 = 1 << 16;
 /// Late packets in unbroken order that mean a restarted sender rather than a slow path: 160 ms.
 const LATE_RUN_MAX: u32 = 8;
 
-/// What has become of one leg's packets since it was added. All but `jitter` count from zero and only grow.
+/// What has become of one leg's packets since it was added. All but the last three count from
+/// zero and only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Quality {
     /// Packets that arrived, duplicates and useless ones included.
@@ -55,7 +58,7 @@ pub struct Quality {
     pub duplicate: u64,
     /// Payloads that are no Opus.
     pub malformed: u64,
-    /// Packets skipped to get back to the target delay, after a stall mostly.
+    /// Packets skipped because they were far too old, after a stall mostly.
     pub skipped: u64,
     /// Lost packets replaced by a copy in another (RED), or rebuilt from in-band FEC.
     pub recovered: u64,
@@ -63,8 +66,14 @@ pub struct Quality {
     pub concealed_samples: u64,
     /// Highest sequence number, extended by its cycles, as a receiver report wants it (RFC 3550 section 6.4.1).
     pub highest_sequence: u32,
+    /// Times that the delay was shortened or lengthened by up to 20 ms.
+    pub adjusted: u64,
     /// Interarrival jitter in units of the RTP clock, 48 kHz (RFC 3550 section 6.4.1).
     pub jitter: u32,
+    /// How much later than the fastest packets of the last seconds the leg is played now, and should be: samples at 48 kHz.
+    pub delay_samples: u32,
+    /// See [`Quality::delay_samples`].
+    pub target_samples: u32,
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +81,10 @@ struct Slot {
     /// Extended sequence number; 0 in a slot never filled, which no packet has.
     sequence: u64,
     samples: usize,
+    /// On the sender's timeline, see `timing.rs`.
+    place: i64,
     level_db: Option<u8>,
+    /// Empty in a slot that only remembers that its packet's time is over.
     payload: Vec<u8>,
 }
 
@@ -83,6 +95,15 @@ enum State {
         fresh: bool,
     },
     Playing,
+}
+
+/// What to do about the delay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Adjust {
+    /// Take samples out.
+    Shorten,
+    /// Put samples in.
+    Lengthen,
 }
 
 /// What comes next.
@@ -114,9 +135,12 @@ pub(super) struct Jitter {
     passed: isize,
     /// Concealment played while the next packet was missing; pays for it once it is known to be lost.
     dry_samples: usize,
-    low_water: usize,
-    shrink_ticks: u32,
-    shrink_due: bool,
+    timing: Timing,
+    /// The least and the greatest delay since when it was last right or put right.
+    least: i64,
+    greatest: i64,
+    watched_ticks: u32,
+    due: Option<Adjust>,
     /// The number that would prove a big jump to be a restart (RFC 3550 appendix A.1).
     restart_sequence: Option<u16>,
     late_run: u32,
@@ -145,9 +169,11 @@ impl Jitter {
             packet_samples: FRAME_SAMPLES,
             passed: 0,
             dry_samples: 0,
-            low_water: usize::MAX,
-            shrink_ticks: 0,
-            shrink_due: false,
+            timing: Timing::new(),
+            least: i64::MAX,
+            greatest: i64::MIN,
+            watched_ticks: 0,
+            due: None,
             restart_sequence: None,
             late_run: 0,
             late_next: 0,
@@ -160,61 +186,76 @@ impl Jitter {
     pub(super) fn push(&mut self, now: Instant, packet: AudioPacket<'_>) -> bool {
         self.quality.received += 1;
         let Some(sequence) = self.extend(packet.sequence) else { return false };
-        self.note_arrival(now, packet.timestamp);
         let samples = match packet_samples(packet.payload) {
             Ok(samples) if packet.payload.len() <= PAYLOAD_BYTES_MAX => samples,
             _ => {
+                self.note_arrival(now, sequence, packet.timestamp);
                 self.quality.malformed += 1;
                 return false;
             }
         };
+        if self.held(sequence).is_some() {
+            self.quality.duplicate += 1;
+            if sequence < self.next {
+                self.note_late(packet.sequence);
+            }
+            return false;
+        }
+        let place = self.note_arrival(now, sequence, packet.timestamp);
         if sequence < self.next {
             let reordered = sequence >= self.floor && sequence + SLOTS > self.highest;
             if self.state != (State::Waiting { fresh: true }) || !reordered {
-                return self.late(packet.sequence, sequence);
+                self.quality.late += 1;
+                self.note_late(packet.sequence);
+                return false;
             }
             self.next = sequence; // nothing was played yet, so the order is still ours to choose
         }
         self.late_run = 0;
-        if self.held(sequence).is_some() {
-            self.quality.duplicate += 1;
-            return false;
-        }
-        self.hold(sequence, samples, packet.level_db, packet.payload);
+        let slot = Slot { sequence, samples, place, level_db: packet.level_db, payload: Vec::new() };
+        self.hold(slot, packet.payload);
         self.packet_samples = samples;
+        if self.held(sequence - 1).is_none() && has_fec(packet.payload) {
+            self.timing.arrive_otherwise(now, place - samples as i64);
+        }
         true
     }
 
-    /// Takes a copy of a frame `age` older than packet `short`, which has just been pushed, if that frame is missing and
-    /// still of use.
-    pub(super) fn push_copy(&mut self, short: u16, age: u32, payload: &[u8]) {
+    /// Takes a copy of a frame `age` older than packet `short`, which has just been pushed, if that frame is missing.
+    pub(super) fn push_copy(&mut self, now: Instant, short: u16, age: u32, payload: &[u8]) {
         let delta = i64::from(short.wrapping_sub(self.highest as u16) as i16);
         let Some(primary) = self.held(self.highest.saturating_add_signed(delta)) else { return };
         // Packets carry equal durations, or the copy's place among them cannot be told.
-        let samples = primary.samples as u32;
-        let (distance, sequence) = (age / samples, primary.sequence - u64::from(age / samples));
-        if distance == 0 || !age.is_multiple_of(samples) || sequence < self.next.max(self.floor) {
+        let samples = primary.samples;
+        let distance = u64::from(age) / samples as u64;
+        let sequence = primary.sequence - distance;
+        let placed = distance > 0 && (age as usize).is_multiple_of(samples) && sequence >= self.floor;
+        if !placed || sequence + SLOTS <= self.highest || self.held(sequence).is_some() {
             return;
         }
-        let level_db = primary.level_db;
-        if sequence + SLOTS <= self.highest || self.held(sequence).is_some() {
+        if payload.len() > PAYLOAD_BYTES_MAX || packet_samples(payload) != Ok(samples) {
             return;
         }
-        if payload.len() > PAYLOAD_BYTES_MAX || packet_samples(payload) != Ok(samples as usize) {
-            return;
+        let (place, level_db) = (primary.place - i64::from(age), primary.level_db);
+        self.timing.arrive_otherwise(now, place);
+        let slot = Slot { sequence, samples, place, level_db, payload: Vec::new() };
+        if sequence >= self.next {
+            self.quality.recovered += 1;
+            self.hold(slot, payload);
+        } else {
+            self.hold(slot, &[]); // too late, but it tells how long to wait for others like it
         }
-        self.quality.recovered += 1;
-        self.hold(sequence, samples as usize, level_db, payload);
     }
 
-    fn hold(&mut self, sequence: u64, samples: usize, level_db: Option<u8>, payload: &[u8]) {
+    fn hold(&mut self, slot: Slot, payload: &[u8]) {
         if self.slots.is_empty() {
             self.slots.resize_with(SLOTS as usize, Slot::default);
         }
-        let slot = &mut self.slots[(sequence % SLOTS) as usize];
-        (slot.sequence, slot.samples, slot.level_db) = (sequence, samples, level_db);
-        slot.payload.clear();
-        slot.payload.extend_from_slice(payload);
+        let place = &mut self.slots[(slot.sequence % SLOTS) as usize];
+        // The bytes keep their allocation.
+        *place = Slot { payload: std::mem::take(&mut place.payload), ..slot };
+        place.payload.clear();
+        place.payload.extend_from_slice(payload);
     }
 
     /// Counts a packet that cannot be read.
@@ -226,8 +267,8 @@ impl Jitter {
     /// Counts a packet of a leg that must not be heard, without keeping it.
     pub(super) fn count_only(&mut self, now: Instant, packet: AudioPacket<'_>) {
         self.quality.received += 1;
-        if self.extend(packet.sequence).is_some() {
-            self.note_arrival(now, packet.timestamp);
+        if let Some(sequence) = self.extend(packet.sequence) {
+            self.note_arrival(now, sequence, packet.timestamp);
         }
     }
 
@@ -237,37 +278,52 @@ impl Jitter {
     }
 
     /// Begins a tick, before the steps that make up its 20 ms. `decoded` samples are at hand already.
-    pub(super) fn begin_tick(&mut self, decoded: usize) {
-        let depth = self.depth(decoded);
+    pub(super) fn begin_tick(&mut self, now: Instant, decoded: usize) {
         match self.state {
             State::Waiting { .. } => {
                 // Nothing sounds now, so holes at the start need no concealment.
                 let first = (self.next..=self.highest).find(|sequence| self.held(*sequence).is_some());
-                let Some(holes) = first.map(|first| first - self.next) else { return };
-                if depth.saturating_sub(holes as usize * self.packet_samples) < TARGET_SAMPLES {
+                let Some(first) = first else { return };
+                if self.timing.lateness(now, self.place_of(first)) < self.timing.target() {
                     return;
                 }
-                self.next += holes;
-                self.quality.lost += holes;
-                self.cut(decoded);
+                self.quality.lost += first - self.next;
+                self.next = first;
+                self.passed = self.passed.min(0);
                 self.state = State::Playing;
                 self.dry_samples = 0;
-                self.passed = self.passed.min(0);
-                self.reset_shrinking();
+                self.cut(now, self.packet_samples as i64);
+                self.watch();
             }
             State::Playing => {
-                if depth > DEPTH_SAMPLES_MAX.max(3 * self.packet_samples) {
-                    self.cut(decoded);
-                }
-                self.low_water = self.low_water.min(depth);
-                self.shrink_ticks += 1;
-                if self.shrink_ticks >= SHRINK_TICKS {
-                    self.shrink_due = self.low_water >= TARGET_SAMPLES + FRAME_SAMPLES;
-                    self.low_water = usize::MAX;
-                    self.shrink_ticks = 0;
+                let delay = self.delay(now, decoded);
+                if delay > self.timing.target() + EXCESS_SAMPLES_MAX.max(3 * self.packet_samples as i64) {
+                    self.cut(now, self.packet_samples as i64);
+                    self.watch();
+                } else {
+                    self.watch_delay(delay);
                 }
             }
         }
+        self.quality.delay_samples = u32::try_from(self.delay(now, decoded)).unwrap_or(0);
+        self.quality.target_samples = self.timing.target() as u32;
+    }
+
+    fn watch_delay(&mut self, delay: i64) {
+        (self.least, self.greatest) = (self.least.min(delay), self.greatest.max(delay));
+        self.watched_ticks += 1;
+        let excess = self.least - self.timing.target();
+        let long_enough = if excess > FAR_SAMPLES { WATCH_TICKS_FAR } else { WATCH_TICKS };
+        if self.watched_ticks < long_enough {
+            return;
+        }
+        self.due = if excess > TOLERANCE_SAMPLES {
+            Some(Adjust::Shorten)
+        } else if self.greatest < self.timing.target() {
+            Some(Adjust::Lengthen)
+        } else {
+            return self.watch();
+        };
     }
 
     /// What comes next; a packet, lost or not, is done with then.
@@ -319,15 +375,16 @@ impl Jitter {
     }
 
     /// One tick of a leg that is not decoded: the cursor moves, the packets pass unheard.
-    pub(super) fn skip_tick(&mut self) {
-        self.begin_tick(0);
+    pub(super) fn skip_tick(&mut self, now: Instant) {
+        self.begin_tick(now, 0);
         if self.state != State::Playing {
             return;
         }
-        if self.take_shrink(true, 0) {
-            self.passed += FRAME_SAMPLES as isize;
-        }
-        self.passed += FRAME_SAMPLES as isize;
+        self.passed += match self.take_adjustment(true) {
+            Some(Adjust::Shorten) => 2 * FRAME_SAMPLES as isize,
+            Some(Adjust::Lengthen) => 0,
+            None => FRAME_SAMPLES as isize,
+        };
         while self.passed > 0 {
             if self.next > self.highest {
                 let passed = std::mem::take(&mut self.passed) as usize;
@@ -355,7 +412,8 @@ impl Jitter {
     pub(super) fn primer(&self) -> Option<&[u8]> {
         let before = self.next.checked_sub(1)?;
         let slot = self.slots.get((before % SLOTS) as usize)?;
-        (slot.sequence == before && self.state == State::Playing).then_some(&slot.payload)
+        let usable = slot.sequence == before && !slot.payload.is_empty() && self.state == State::Playing;
+        usable.then_some(&slot.payload)
     }
 
     /// Samples at the start of what is decoded first that the leg has lived through already.
@@ -368,38 +426,50 @@ impl Jitter {
         self.passed = -(decoded as isize);
     }
 
-    /// Whether one frame should be dropped now, with `decoded` samples at hand that are `quiet` or not. Once told, it
-    /// is done.
-    pub(super) fn take_shrink(&mut self, quiet: bool, decoded: usize) -> bool {
-        let due = self.shrink_due
-            && (quiet || self.shrink_ticks >= SHRINK_PATIENCE_TICKS)
-            && self.depth(decoded) >= TARGET_SAMPLES + FRAME_SAMPLES;
-        if due {
-            self.reset_shrinking();
-            self.quality.skipped += 1;
+    /// What to do about the delay now, with `quiet` samples at hand or not. Once told, it is done.
+    pub(super) fn take_adjustment(&mut self, quiet: bool) -> Option<Adjust> {
+        let far = self.least.saturating_sub(self.timing.target()) > FAR_SAMPLES;
+        if !(quiet || far || self.watched_ticks >= WATCH_TICKS + PATIENCE_TICKS) {
+            return None;
         }
-        due
+        let due = self.due.take()?;
+        self.watch();
+        self.quality.adjusted += 1;
+        Some(due)
     }
 
-    /// Audio at hand, in samples, holes included.
-    pub(super) fn depth(&self, decoded: usize) -> usize {
-        let span = (self.highest + 1).saturating_sub(self.next) as usize * self.packet_samples;
-        (span + decoded).saturating_add_signed(-self.passed)
+    /// Whether the next step needs no concealment.
+    pub(super) fn is_next_held(&self) -> bool {
+        self.state == State::Playing && self.held(self.next).is_some()
     }
 
-    /// Skips what is older than the target.
-    fn cut(&mut self, decoded: usize) {
-        while self.next < self.highest && self.depth(decoded) >= TARGET_SAMPLES + self.packet_samples {
+    /// How much later than the fastest the packet is that is needed next, at the tick that needs it; in samples.
+    fn delay(&self, now: Instant, decoded: usize) -> i64 {
+        let frame = FRAME_SAMPLES as i64;
+        let ahead = (decoded as i64 - self.passed as i64).div_euclid(frame) * frame;
+        self.timing.lateness(now, self.place_of(self.next)) + ahead
+    }
+
+    fn place_of(&self, sequence: u64) -> i64 {
+        self.held(sequence)
+            .map_or_else(|| self.timing.place_of(sequence, self.packet_samples), |slot| slot.place)
+    }
+
+    /// Skips what is later than the target, except for `spare` samples.
+    fn cut(&mut self, now: Instant, spare: i64) {
+        let latest = self.timing.target() + spare;
+        while self.next < self.highest && self.timing.lateness(now, self.place_of(self.next)) > latest {
             self.quality.skipped += u64::from(self.held(self.next).is_some());
             self.next += 1;
         }
-        self.reset_shrinking();
     }
 
-    fn reset_shrinking(&mut self) {
-        self.low_water = usize::MAX;
-        self.shrink_ticks = 0;
-        self.shrink_due = false;
+    /// Begins to watch the delay.
+    fn watch(&mut self) {
+        self.least = i64::MAX;
+        self.greatest = i64::MIN;
+        self.watched_ticks = 0;
+        self.due = None;
     }
 
     fn held(&self, sequence: u64) -> Option<&Slot> {
@@ -407,20 +477,19 @@ impl Jitter {
     }
 
     fn held_between(&self, from: u64, to: u64) -> u64 {
-        self.slots.iter().filter(|slot| (from..to).contains(&slot.sequence)).count() as u64
+        self.slots
+            .iter()
+            .filter(|slot| (from..to).contains(&slot.sequence) && !slot.payload.is_empty())
+            .count() as u64
     }
 
-    fn late(&mut self, short: u16, sequence: u64) -> bool {
-        match self.held(sequence) {
-            Some(_) => self.quality.duplicate += 1,
-            None => self.quality.late += 1,
-        }
+    /// Notes a packet whose time is over; many in order are a sender that has begun anew.
+    fn note_late(&mut self, short: u16) {
         self.late_run = if short == self.late_next { self.late_run + 1 } else { 1 };
         self.late_next = short.wrapping_add(1);
         if self.late_run >= LATE_RUN_MAX {
             self.restart(short.wrapping_add(1));
         }
-        false
     }
 
     /// The extended sequence number (RFC 3550 appendix A.1), or `None` for a stray.
@@ -459,6 +528,7 @@ impl Jitter {
         self.restart_at(cycle << 16 | u64::from(short));
         self.floor = self.next - u64::from(short.min(MISORDER_MAX as u16));
         self.highest = self.next - 1;
+        self.timing.restart();
     }
 
     fn restart_at(&mut self, next: u64) {
@@ -468,10 +538,11 @@ impl Jitter {
         self.passed = 0;
         self.dry_samples = 0;
         self.late_run = 0;
-        self.reset_shrinking();
+        self.watch();
     }
 
-    fn note_arrival(&mut self, now: Instant, timestamp: u32) {
+    /// Returns the packet's place on the sender's timeline.
+    fn note_arrival(&mut self, now: Instant, sequence: u64, timestamp: u32) -> i64 {
         let arrivals = self.arrivals.get_or_insert(Arrivals { first: now, transit: 0, jitter_x16: 0 });
         let elapsed = now.saturating_duration_since(arrivals.first).as_micros() * 48 / 1_000;
         let transit = (elapsed as u32).wrapping_sub(timestamp);
@@ -484,6 +555,7 @@ impl Jitter {
             arrivals.jitter_x16 -= (arrivals.jitter_x16 - change + 8) >> 4;
         }
         self.quality.jitter = arrivals.jitter_x16 >> 4;
+        self.timing.arrive(now, sequence, timestamp, self.packet_samples)
     }
 }
 

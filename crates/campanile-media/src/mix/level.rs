@@ -8,7 +8,13 @@ pub(super) const SILENT_DB: f32 = 127.0;
 /// What counts as speech: a volume of at most 36 is above the threshold of the clients' active-speaker policy.
 const SPEECH_DB: f32 = 36.0;
 /// Speech ends a little lower than it begins, so that it does not flicker.
-const SPEECH_END_DB: f32 = 42.0;
+const SPEECH_END_DB: f32 = 38.0;
+/// Below speech and down to where clients show nothing, a level falls by 0.1 dB a tick, which takes a second: the clients'
+/// active-speaker scores fall fast only while new values keep coming, and each of the five in that second is one.
+const TAIL_DB: std::ops::Range<f32> = SPEECH_DB + 0.5..42.0;
+const TAIL_RELEASE_DB: f32 = 0.1;
+/// What is quieter than this is no target to fall to, or silence would fall faster than quiet.
+const RELEASE_TARGET_DB: f32 = 45.0;
 /// Share of the way that a smoothed level goes in one tick: half towards louder, so that a syllable shows at once, and
 /// a tenth towards quieter, which is a time constant of 200 ms.
 const ATTACK: f32 = 0.5;
@@ -41,8 +47,16 @@ impl Meter {
     }
 
     pub(super) fn observe(&mut self, db: f32) {
-        let share = if db < self.db { ATTACK } else { RELEASE };
-        self.db += (db - self.db) * share;
+        self.db = if db < self.db {
+            self.db + (db - self.db) * ATTACK
+        } else if TAIL_DB.contains(&self.db) {
+            (self.db + TAIL_RELEASE_DB).min(db)
+        } else if self.db < TAIL_DB.start {
+            let fallen = self.db + (db.min(RELEASE_TARGET_DB) - self.db) * RELEASE;
+            fallen.clamp(self.db, TAIL_DB.start)
+        } else {
+            self.db + (db - self.db) * RELEASE
+        };
         self.speaking = self.db <= if self.speaking { SPEECH_END_DB } else { SPEECH_DB };
     }
 
@@ -75,26 +89,33 @@ mod tests {
     }
 
     #[test]
-    fn speech_shows_within_three_ticks_and_fades_within_half_a_second() {
+    fn speech_shows_within_three_ticks_and_fades_with_a_tail_of_live_values() {
         let mut meter = Meter::new();
         for _ in 0..3 {
             meter.observe(20.0);
         }
         assert!(meter.level().speaking, "{:?}", meter.level());
-        for _ in 0..25 {
-            meter.observe(127.0);
-        }
+        let shown: Vec<u8> = (0..150)
+            .map(|_| {
+                meter.observe(127.0);
+                meter.level().volume_db
+            })
+            .collect();
         assert!(!meter.level().speaking, "{:?}", meter.level());
         assert!(meter.level().volume_db > 100);
+        // As the roster looks, every tenth tick.
+        let tail: Vec<u8> = shown.iter().copied().step_by(10).filter(|db| (37..42).contains(db)).collect();
+        assert_eq!(tail, [37, 38, 39, 40, 41]);
+        assert!(shown[15] > 36, "{shown:?}");
     }
 
     #[test]
     fn a_level_between_the_two_thresholds_keeps_what_was() {
         let mut meter = Meter::new();
-        (0..100).for_each(|_| meter.observe(39.0));
-        assert_eq!(meter.level(), Level { volume_db: 39, speaking: false });
+        (0..100).for_each(|_| meter.observe(37.4));
+        assert_eq!(meter.level(), Level { volume_db: 37, speaking: false });
         (0..100).for_each(|_| meter.observe(30.0));
-        (0..100).for_each(|_| meter.observe(39.0));
-        assert_eq!(meter.level(), Level { volume_db: 39, speaking: true });
+        (0..100).for_each(|_| meter.observe(37.4));
+        assert_eq!(meter.level(), Level { volume_db: 37, speaking: true });
     }
 }

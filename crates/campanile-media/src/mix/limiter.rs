@@ -1,6 +1,7 @@
 //! Keeps a sum of voices within full scale, without clipping and without touching what fits already.
 
-use super::{FRAME_SAMPLES, Pcm};
+use super::FRAME_SAMPLES;
+use super::sound::Sound;
 
 /// The loudest sample let through: 1 dB below full scale, which leaves room for what a codec adds.
 const CEILING: f32 = 0.89;
@@ -22,17 +23,19 @@ impl Limiter {
         Limiter { gain: 1.0 }
     }
 
-    /// Scales `pcm` so that no sample exceeds the ceiling. A frame that fits, with the gain full, is left bit for bit.
-    pub(super) fn apply(&mut self, pcm: &mut Pcm) {
+    /// Scales `sound` so that no sample of any channel exceeds the ceiling, both channels alike. A frame that fits, with
+    /// the gain full, is left bit for bit.
+    pub(super) fn apply(&mut self, sound: &mut Sound) {
         let mut allowed = [1.0; BLOCKS + 1]; // beyond the frame nothing is known, so nothing is asked
-        for (allowed, block) in allowed.iter_mut().zip(pcm.chunks_exact(BLOCK_SAMPLES)) {
-            let peak = block.iter().fold(0.0f32, |peak, sample| peak.max(sample.abs()));
+        for (block, allowed) in allowed[..BLOCKS].iter_mut().enumerate() {
+            let peak = (block * BLOCK_SAMPLES..(block + 1) * BLOCK_SAMPLES)
+                .fold(0.0f32, |peak, at| peak.max(loudest(sound, at)));
             *allowed = if peak > CEILING { CEILING / peak } else { 1.0 };
         }
         if self.gain >= 1.0 && allowed.iter().all(|allowed| *allowed >= 1.0) {
             return;
         }
-        for (block, allowed) in pcm.chunks_exact_mut(BLOCK_SAMPLES).zip(allowed.windows(2)) {
+        for (block, allowed) in allowed.windows(2).enumerate() {
             let released = self.gain + (1.0 - self.gain) * RELEASE;
             // Within 0.001 of full gain is full gain, or it would never quite return.
             let released = if released > 0.999 { 1.0 } else { released };
@@ -40,22 +43,56 @@ impl Limiter {
             let step = (end - self.gain) / BLOCK_SAMPLES as f32;
             let surprised = self.gain > allowed[0];
             let mut least = self.gain;
-            for (i, sample) in block.iter_mut().enumerate() {
+            for i in 0..BLOCK_SAMPLES {
+                let at = block * BLOCK_SAMPLES + i;
                 let mut gain = self.gain + step * i as f32;
                 if surprised {
-                    least = least.min(gain).min(CEILING / sample.abs());
+                    least = least.min(gain).min(CEILING / loudest(sound, at));
                     gain = least;
                 }
-                *sample *= gain;
+                sound.mid[at] *= gain;
+                if sound.wide {
+                    sound.side[at] *= gain;
+                }
             }
             self.gain = end;
         }
     }
 }
 
+/// The louder of left and right.
+fn loudest(sound: &Sound, at: usize) -> f32 {
+    sound.mid[at].abs() + if sound.wide { sound.side[at].abs() } else { 0.0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mix::sound::Pcm;
+
+    impl Limiter {
+        fn apply_mono(&mut self, pcm: &mut Pcm) {
+            let mut sound = Sound { mid: *pcm, ..Sound::default() };
+            self.apply(&mut sound);
+            *pcm = sound.mid;
+        }
+    }
+
+    #[test]
+    fn both_channels_fit_and_keep_their_balance() {
+        let mut limiter = Limiter::new();
+        for frame in 0..50 {
+            let (mid, side) = (wave(440.0, 0.9, frame), wave(300.0, 0.9, frame));
+            let mut sound = Sound { mid, side, wide: true };
+            limiter.apply(&mut sound);
+            for i in 0..FRAME_SAMPLES {
+                assert!(
+                    (sound.mid[i] + sound.side[i]).abs().max((sound.mid[i] - sound.side[i]).abs()) < 0.8901
+                );
+                assert!((sound.mid[i] * side[i] - sound.side[i] * mid[i]).abs() < 1e-6);
+            }
+        }
+    }
 
     fn wave(hz: f32, amplitude: f32, frame: usize) -> Pcm {
         std::array::from_fn(|i| {
@@ -71,7 +108,7 @@ mod tests {
             for frame in 0..50 {
                 let mut pcm =
                     if frame % 7 == 3 { [0.0; FRAME_SAMPLES] } else { wave(440.0, amplitude, frame) };
-                limiter.apply(&mut pcm);
+                limiter.apply_mono(&mut pcm);
                 let peak = pcm.iter().fold(0.0f32, |peak, sample| peak.max(sample.abs()));
                 assert!(peak <= CEILING + 1e-6, "{amplitude}: {peak}");
             }
@@ -84,7 +121,7 @@ mod tests {
         for frame in 0..20 {
             let original = wave(300.0, 0.88, frame);
             let mut pcm = original;
-            limiter.apply(&mut pcm);
+            limiter.apply_mono(&mut pcm);
             assert_eq!(pcm, original);
         }
     }
@@ -96,7 +133,7 @@ mod tests {
         for frame in 0..200 {
             let original = wave(200.0, 1.0, frame);
             let mut pcm = original;
-            limiter.apply(&mut pcm);
+            limiter.apply_mono(&mut pcm);
             if frame > 50 {
                 gains.extend(pcm.iter().zip(&original).filter(|(_, o)| o.abs() > 0.1).map(|(p, o)| p / o));
             }
@@ -108,12 +145,12 @@ mod tests {
     #[test]
     fn the_gain_returns_to_exactly_one() {
         let mut limiter = Limiter::new();
-        limiter.apply(&mut wave(200.0, 4.0, 0));
+        limiter.apply_mono(&mut wave(200.0, 4.0, 0));
         for frame in 0..400 {
-            limiter.apply(&mut wave(200.0, 0.1, frame));
+            limiter.apply_mono(&mut wave(200.0, 0.1, frame));
         }
         let mut pcm = wave(200.0, 0.1, 0);
-        limiter.apply(&mut pcm);
+        limiter.apply_mono(&mut pcm);
         assert_eq!(pcm, wave(200.0, 0.1, 0));
     }
 }

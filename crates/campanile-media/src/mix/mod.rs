@@ -1,22 +1,28 @@
 //! Mixed audio: every 20 ms each listener gets everyone but themselves, in one Opus packet.
 //!
 //! One [`Mixer`] serves one meeting. It decodes only who may be heard (the eight loudest by the levels that senders
-//! announce, checked against what was decoded), adds them up, and encodes once for all who are silent and once more for
-//! each who is heard, because only theirs differs. When nobody speaks nothing is encoded: the packet is canned. A
-//! listener changes streams with one packet that refers to none before it.
+//! announce, checked against what was decoded), adds them up, and encodes once per quality ([`Profile`]) for all who are
+//! silent and once more for each who is heard, because only theirs differs. When nobody speaks nothing is encoded: the
+//! packet is canned. A listener changes streams with one packet that refers to none before it. Nobody is held to the
+//! quality of another.
 //!
 //! RTP, encryption and the rhythm of ticks are the caller's; so is deciding who may speak and who is muted.
 
 mod jitter;
 mod level;
 mod limiter;
+mod profile;
 mod red;
+mod sound;
 mod stream;
+mod timing;
 mod voice;
 
+use campanile_opus::Channels;
 use jitter::Jitter;
 use level::{Meter, SILENT_DB, attenuation_db};
 use red::Red;
+use sound::Sound;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -25,14 +31,17 @@ use voice::Voice;
 
 pub use jitter::Quality;
 pub use level::Level;
+pub use profile::{Profile, announces_stereo};
 pub use stream::SILENCE;
 
 /// Samples of one tick: 20 ms at 48 kHz, one channel.
 pub const FRAME_SAMPLES: usize = 960;
 /// Time from one [`Mixer::tick`] to the next.
 pub const TICK: Duration = Duration::from_millis(20);
-/// Voices in the mix at most. More at once is a noise that nobody follows, and each costs a decode and an encode.
+/// Voices in the mix at most, when nothing else is said. More at once is a noise that nobody follows, and each costs a decode and an encode.
 const VOICES_MAX: usize = 8;
+/// Profiles that there are.
+const PROFILES: usize = Profile::ALL.len();
 /// A leg quieter than this is not decoded: 60 dB below full scale is a silent room.
 const GATE_DB: f32 = 60.0;
 /// How long a leg stays in the mix after it was last above the gate: 600 ms, longer than the pauses between words.
@@ -51,9 +60,6 @@ const DOUBT_SHARE: f32 = 0.05;
 const DOUBT_RELEASE_DB: f32 = 0.2;
 /// How long decoders and encoders of those who fell silent are kept, so that a conversation makes no new ones.
 const WARM: Duration = Duration::from_secs(5);
-
-/// 20 ms of mono samples.
-type Pcm = [f32; FRAME_SAMPLES];
 
 /// Names one leg of a meeting: one attendee's audio link (microphone and ear), or a content share's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,31 +80,55 @@ pub struct AudioPacket<'a> {
 }
 
 /// Mixes one meeting. Not a clock: the caller calls [`Mixer::tick`] every [`TICK`] while anybody listens.
-#[derive(Default)]
 pub struct Mixer {
     legs: BTreeMap<LegId, Leg>,
-    /// What everyone hears who is not heard. Its mix is made on every tick, whether or not it has listeners.
-    shared: Option<Box<Stream>>,
-    /// Somebody's decoder comes to the shared stream at the next tick.
-    shared_joined: bool,
+    voices_max: usize,
+    ticks: u64,
+    /// What everyone of a profile hears who is not heard, if the profile has listeners. Its mix is made on every tick,
+    /// whether or not all its listeners are heard themselves.
+    shared: [Option<Box<Stream>>; PROFILES],
     personal: Vec<Personal>,
+    /// Legs by profile.
+    listeners: [usize; PROFILES],
     spare_voices: Vec<Voice>,
-    /// When decoders not in use, and the shared encoder if it rests, are given back.
+    /// When decoders not in use, and the shared encoders if they rest, are given back.
     warm_until: Option<Instant>,
     /// Who might be heard, most worthy first; and the owners of those in this tick's mix. Kept to spare allocations.
     ranking: Vec<(f32, Reverse<u32>, LegId)>,
     heard_owners: Vec<u32>,
+    /// The sum of all who are heard, and of all but one owner.
+    sum: Box<Sound>,
+    others: Box<Sound>,
 }
 
-/// The mix of one owner who is heard: everyone else.
+/// The mix of one owner who is heard, in one profile: everyone else.
 struct Personal {
     owner: u32,
     /// Someone listens: the owner is heard now.
     active: bool,
-    /// Somebody's decoder comes here at the next tick.
+    /// Somebody's decoder comes here at this tick.
     joined: bool,
     idle_since: Instant,
     stream: Box<Stream>,
+}
+
+impl Default for Mixer {
+    fn default() -> Mixer {
+        Mixer {
+            legs: BTreeMap::new(),
+            voices_max: VOICES_MAX,
+            ticks: 0,
+            shared: Default::default(),
+            personal: Vec::new(),
+            listeners: [0; PROFILES],
+            spare_voices: Vec::new(),
+            warm_until: None,
+            ranking: Vec::new(),
+            heard_owners: Vec::new(),
+            sum: Box::default(),
+            others: Box::default(),
+        }
+    }
 }
 
 struct Leg {
@@ -126,6 +156,12 @@ struct Leg {
     chosen: bool,
     /// Its frame is part of this tick's mix.
     heard: bool,
+    /// What it hears with, and whether it speaks in stereo.
+    profile: Profile,
+    channels: Channels,
+    /// Whether it hears a stream of its own owner's, and since which tick; `None` before its first.
+    hears_personal: Option<bool>,
+    hears_since: u64,
 }
 
 impl Mixer {
@@ -139,18 +175,47 @@ impl Mixer {
     pub fn add(&mut self, leg: LegId, owner: u32, can_speak: bool) {
         self.remove(leg);
         self.legs.insert(leg, Leg::new(owner, can_speak));
-        match self.personal.iter_mut().find(|personal| personal.active && personal.owner == owner) {
-            Some(personal) => personal.joined = true,
-            None => self.shared_joined = true,
-        }
+        self.listeners[Profile::default() as usize] += 1;
         self.ranking.reserve(self.legs.len());
-        self.heard_owners.reserve(2 * VOICES_MAX);
+        self.heard_owners.reserve(self.voices_max * 2);
     }
 
     /// Removes a leg: it is heard no more and hears no more.
     pub fn remove(&mut self, leg: LegId) {
-        if let Some(voice) = self.legs.remove(&leg).and_then(|leg| leg.voice) {
-            self.spare_voices.push(voice);
+        if let Some(leg) = self.legs.remove(&leg) {
+            self.listeners[leg.profile as usize] -= 1;
+            self.spare_voices.extend(leg.voice);
+        }
+    }
+
+    /// How many voices may be heard at once: at least 1, and the number of legs is all of them. Each costs a decode and
+    /// an encode per tick.
+    pub fn set_voices_max(&mut self, voices: usize) {
+        self.voices_max = voices.max(1);
+        self.heard_owners.reserve(self.voices_max * 2);
+    }
+
+    /// Sets the quality in which a leg hears.
+    pub fn set_profile(&mut self, leg: LegId, profile: Profile) {
+        let Some(leg) = self.legs.get_mut(&leg) else { return };
+        if leg.profile != profile {
+            self.listeners[leg.profile as usize] -= 1;
+            self.listeners[profile as usize] += 1;
+            leg.profile = profile;
+            leg.hears_personal = None;
+        }
+    }
+
+    /// Says whether a leg sends stereo. Without that its packets are mixed down.
+    pub fn set_stereo(&mut self, leg: LegId, stereo: bool) {
+        let Some(leg) = self.legs.get_mut(&leg) else { return };
+        let channels = if stereo { Channels::Stereo } else { Channels::Mono };
+        if leg.channels != channels {
+            leg.channels = channels;
+            if let Some(voice) = leg.voice.take() {
+                leg.jitter.release(voice.queued());
+                self.spare_voices.push(voice);
+            }
         }
     }
 
@@ -193,21 +258,38 @@ impl Mixer {
             leg.announce(packet.level_db);
         }
         for copy in red.copies() {
-            leg.jitter.push_copy(packet.sequence, copy.age, copy.payload);
+            leg.jitter.push_copy(now, packet.sequence, copy.age, copy.payload);
         }
     }
 
     /// Produces the next 20 ms for everyone; to be collected by [`Mixer::payload_for`].
     pub fn tick(&mut self, now: Instant) {
+        self.ticks += 1;
         self.choose();
         self.decode(now);
         self.encode(now);
         self.release(now);
     }
 
-    /// The Opus packet (20 ms, 48 kHz, mono) of the last tick for this listener. An unknown leg is sent silence.
+    /// The Opus packet (20 ms) of the last tick for this listener. An unknown leg is sent silence.
     pub fn payload_for(&self, leg: LegId) -> &[u8] {
-        self.stream_of(leg).map_or(&stream::SILENCE, Stream::payload)
+        let Some(leg) = self.legs.get(&leg) else { return &stream::SILENCE };
+        self.stream_of(leg).map_or(leg.profile.silence(), Stream::payload)
+    }
+
+    /// Writes the same as redundant audio (RFC 2198) with up to `copies` packets before it, at most two, as Opus of
+    /// `payload_type`. There are never copies of what another stream carried: a listener who has just fallen silent
+    /// must not be sent their own voice to make up for a loss.
+    pub fn write_red_for(&self, leg: LegId, payload_type: u8, copies: usize, out: &mut Vec<u8>) {
+        let leg = self.legs.get(&leg);
+        let Some((leg, stream)) = leg.and_then(|leg| Some((leg, self.stream_of(leg)?))) else {
+            let silence = leg.map_or(&stream::SILENCE[..], |leg| leg.profile.silence());
+            return red::write(out, payload_type, std::iter::empty(), silence);
+        };
+        let ticks = usize::try_from(self.ticks - leg.hears_since).unwrap_or(usize::MAX);
+        let copies = (1..=copies.min(stream::COPIES_MAX).min(ticks)).rev();
+        let copies = copies.map(|back| ((back * FRAME_SAMPLES) as u32, stream.payload_before(back)));
+        red::write(out, payload_type, copies, stream.payload());
     }
 
     /// How loud a leg is, for the roster.
@@ -223,7 +305,7 @@ impl Mixer {
     /// Whether nobody is heard: the last tick made nothing but silence, and so will the next unless packets come.
     pub fn is_idle(&self) -> bool {
         let quiet = |leg: &Leg| leg.voice.is_none() && !leg.is_candidate();
-        !self.shared.as_ref().is_some_and(|shared| shared.is_running())
+        !self.shared.iter().flatten().any(|shared| shared.is_running())
             && !self.personal.iter().any(|personal| personal.active)
             && self.legs.values().all(quiet)
     }
@@ -239,7 +321,7 @@ impl Mixer {
             }
         }
         self.ranking.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-        self.ranking.truncate(VOICES_MAX);
+        self.ranking.truncate(self.voices_max);
         for (_, _, id) in &self.ranking {
             if let Some(leg) = self.legs.get_mut(id) {
                 leg.chosen = true;
@@ -253,87 +335,111 @@ impl Mixer {
         for leg in self.legs.values_mut() {
             if leg.chosen && leg.voice.is_none() {
                 // Without memory for a decoder one voice is missing; the meeting goes on.
-                leg.voice = self.spare_voices.pop().or_else(|| Voice::new().ok());
+                let spare = self.spare_voices.iter().rposition(|voice| voice.channels() == leg.channels);
+                let spare = spare.map(|at| self.spare_voices.swap_remove(at));
+                leg.voice = spare.or_else(|| Voice::new(leg.channels).ok());
                 if let Some(voice) = &mut leg.voice {
                     voice.start(&leg.jitter);
                 }
                 self.warm_until = Some(now + WARM);
             }
-            leg.tick();
+            leg.tick(now);
             if leg.heard && !self.heard_owners.contains(&leg.owner) {
                 self.heard_owners.push(leg.owner);
             }
         }
     }
 
-    /// Mixes and encodes: one shared stream, and one for each owner who is heard.
+    /// Mixes and encodes: one shared stream for each profile, and one for each owner who is heard.
     fn encode(&mut self, now: Instant) {
-        if self.shared.is_none() && self.heard_owners.is_empty() {
-            return; // nobody has spoken yet, and canned silence needs no stream
+        for (profile, shared) in Profile::ALL.into_iter().zip(&mut self.shared) {
+            let wanted = self.listeners[profile as usize] > 0;
+            if wanted && shared.is_none() && !self.heard_owners.is_empty() {
+                *shared = Some(Box::new(Stream::new(profile)));
+            } else if !wanted {
+                *shared = None;
+            }
         }
-        let legs = &self.legs;
-        let shared = self.shared.get_or_insert_with(|| Box::new(Stream::new()));
+        let (quiet, joined) = self.assign(now);
 
-        for personal in &mut self.personal {
-            if personal.active && !self.heard_owners.contains(&personal.owner) {
+        // Until somebody has spoken there are no streams, and canned silence needs none.
+        self.sum.clear();
+        for leg in self.legs.values().filter(|leg| leg.heard) {
+            self.sum.add(leg.sound(), 1.0);
+        }
+        for shared in self.shared.iter_mut().flatten() {
+            shared.mix(&self.sum);
+        }
+        for owner in &self.heard_owners {
+            let alone = self.heard_owners.len() == 1;
+            self.others.clone_from(&self.sum);
+            for leg in self.legs.values().filter(|leg| leg.heard && leg.owner == *owner) {
+                self.others.add(leg.sound(), -1.0);
+            }
+            if alone {
+                self.others.clear(); // exactly, where subtraction might leave a rounding error
+            }
+            let theirs =
+                self.personal.iter_mut().filter(|personal| personal.active && personal.owner == *owner);
+            for personal in theirs {
+                personal.stream.mix(&self.others);
+                let joined = std::mem::take(&mut personal.joined);
+                if personal.stream.encode(joined).is_err() {
+                    personal.stream.rest(); // no memory for an encoder: silence in time is the best left
+                }
+            }
+        }
+        for (profile, shared) in self.shared.iter_mut().enumerate() {
+            let Some(shared) = shared else { continue };
+            if quiet[profile] == 0 || shared.encode(joined[profile]).is_err() {
+                shared.rest();
+            }
+        }
+    }
+
+    /// Says who hears which stream in this tick. Returns, for each profile, how many hear the shared one, and whether
+    /// anybody's decoder comes over to it.
+    fn assign(&mut self, now: Instant) -> ([usize; PROFILES], [bool; PROFILES]) {
+        for personal in self.personal.iter_mut().filter(|personal| personal.active) {
+            if !self.heard_owners.contains(&personal.owner) {
                 personal.active = false;
                 personal.idle_since = now;
                 personal.stream.rest();
-                self.shared_joined = true;
             }
         }
-        for owner in &self.heard_owners {
-            let personal = &mut self.personal;
-            if personal.iter().any(|personal| personal.active && personal.owner == *owner) {
-                continue;
+        let (mut quiet, mut joined) = ([0; PROFILES], [false; PROFILES]);
+        for leg in self.legs.values_mut() {
+            let speaks = self.heard_owners.contains(&leg.owner);
+            let comes = leg.hears_personal.replace(speaks) != Some(speaks);
+            if comes {
+                leg.hears_since = self.ticks;
             }
-            let index = personal.iter().position(|personal| !personal.active).unwrap_or_else(|| {
-                let stream = Box::new(Stream::new());
-                personal.push(Personal {
-                    owner: *owner,
-                    active: false,
-                    joined: true,
-                    idle_since: now,
-                    stream,
+            if !speaks {
+                quiet[leg.profile as usize] += 1;
+                joined[leg.profile as usize] |= comes;
+            } else if comes && let Some(shared) = &self.shared[leg.profile as usize] {
+                let owner = leg.owner;
+                let theirs = |personal: &Personal| {
+                    personal.active && personal.owner == owner && personal.stream.profile() == leg.profile
+                };
+                if let Some(personal) = self.personal.iter_mut().find(|personal| theirs(personal)) {
+                    personal.joined = true;
+                    continue;
+                }
+                let usable =
+                    |personal: &Personal| !personal.active && personal.stream.profile() == leg.profile;
+                let at = self.personal.iter().position(usable).unwrap_or_else(|| {
+                    let stream = Box::new(Stream::new(leg.profile));
+                    let (active, joined) = (false, true);
+                    self.personal.push(Personal { owner, active, joined, idle_since: now, stream });
+                    self.personal.len() - 1
                 });
-                personal.len() - 1
-            });
-            let personal = &mut personal[index];
-            (personal.owner, personal.active, personal.joined) = (*owner, true, true);
-            personal.stream.branch_from(shared);
-        }
-
-        shared.mix(|sum| {
-            sum.fill(0.0);
-            for leg in legs.values().filter(|leg| leg.heard) {
-                add(sum, leg.frame(), 1.0);
-            }
-            for personal in self.personal.iter_mut().filter(|personal| personal.active) {
-                let owner = personal.owner;
-                let alone = self.heard_owners.iter().all(|heard| *heard == owner);
-                personal.stream.mix(|pcm| {
-                    *pcm = *sum;
-                    for leg in legs.values().filter(|leg| leg.heard && leg.owner == owner) {
-                        add(pcm, leg.frame(), -1.0);
-                    }
-                    if alone {
-                        pcm.fill(0.0); // exactly, where subtraction might leave a rounding error
-                    }
-                });
-            }
-        });
-
-        for personal in self.personal.iter_mut().filter(|personal| personal.active) {
-            let joined = std::mem::take(&mut personal.joined);
-            if personal.stream.encode(joined).is_err() {
-                personal.stream.rest(); // no memory for an encoder: silence in time is the best left
+                let personal = &mut self.personal[at];
+                (personal.owner, personal.active, personal.joined) = (owner, true, true);
+                personal.stream.branch_from(shared);
             }
         }
-        let shared_heard = legs.values().any(|leg| !self.heard_owners.contains(&leg.owner));
-        if !shared_heard || shared.encode(self.shared_joined).is_err() {
-            shared.rest();
-        }
-        self.shared_joined = false;
+        (quiet, joined)
     }
 
     /// Gives back what is needed no more.
@@ -352,9 +458,7 @@ impl Mixer {
         } else if self.warm_until.is_some_and(|until| now >= until) {
             self.warm_until = None;
             self.spare_voices.clear();
-            if let Some(shared) = &mut self.shared {
-                shared.drop_encoder();
-            }
+            self.shared.iter_mut().flatten().for_each(|shared| shared.drop_encoder());
         }
     }
 
@@ -370,17 +474,19 @@ impl Mixer {
 
     /// The mix of the last tick for this listener, before it was encoded.
     #[cfg(test)]
-    fn mix_for(&self, leg: LegId) -> Pcm {
-        self.stream_of(leg).map_or([0.0; FRAME_SAMPLES], |stream| *stream.pcm())
+    fn mix_for(&self, leg: LegId) -> sound::Pcm {
+        let stream = self.legs.get(&leg).and_then(|leg| self.stream_of(leg));
+        stream.map_or([0.0; FRAME_SAMPLES], |stream| stream.sound().mid)
     }
 
-    fn stream_of(&self, leg: LegId) -> Option<&Stream> {
-        let owner = self.legs.get(&leg)?.owner;
-        self.personal
-            .iter()
-            .find(|personal| personal.active && personal.owner == owner)
-            .map(|personal| &*personal.stream)
-            .or(self.shared.as_deref())
+    fn stream_of(&self, leg: &Leg) -> Option<&Stream> {
+        if leg.hears_personal != Some(true) {
+            return self.shared[leg.profile as usize].as_deref();
+        }
+        let theirs = |personal: &&Personal| {
+            personal.active && personal.owner == leg.owner && personal.stream.profile() == leg.profile
+        };
+        self.personal.iter().find(theirs).map(|personal| &*personal.stream)
     }
 }
 
@@ -403,6 +509,10 @@ impl Leg {
             waited_ticks: 0,
             chosen: false,
             heard: false,
+            profile: Profile::default(),
+            channels: Channels::Mono,
+            hears_personal: None,
+            hears_since: 0,
         }
     }
 
@@ -463,18 +573,18 @@ impl Leg {
     }
 
     /// One tick's audio: decoded into the voice's frame if there is a voice, passed over if not.
-    fn tick(&mut self) {
+    fn tick(&mut self, now: Instant) {
         self.heard = false;
         if !self.may_be_heard() {
             return;
         }
         let Some(voice) = &mut self.voice else {
-            self.jitter.skip_tick();
+            self.jitter.skip_tick(now);
             self.meter.observe((self.announced_db + self.doubt_db).min(SILENT_DB));
             return;
         };
-        voice.tick(&mut self.jitter);
-        let measured_db = attenuation_db(&voice.frame[..]);
+        voice.tick(now, &mut self.jitter);
+        let measured_db = attenuation_db(&voice.frame.mid);
         if let Some(claimed_db) = voice.claimed_db().filter(|_| voice.is_genuine()) {
             let excess = (measured_db - f32::from(claimed_db) - HONEST_DB).max(0.0);
             self.doubt_db += (excess - self.doubt_db) * DOUBT_SHARE;
@@ -491,21 +601,16 @@ impl Leg {
         self.meter.observe(measured_db);
     }
 
-    fn frame(&self) -> &Pcm {
-        static NOTHING: Pcm = [0.0; FRAME_SAMPLES];
+    /// What it adds to the mix, if it is heard.
+    fn sound(&self) -> &Sound {
+        static NOTHING: Sound = Sound { mid: [0.0; FRAME_SAMPLES], side: [0.0; FRAME_SAMPLES], wide: false };
         self.voice.as_ref().map_or(&NOTHING, |voice| &voice.frame)
-    }
-}
-
-fn add(sum: &mut Pcm, frame: &Pcm, gain: f32) {
-    for (sum, sample) in sum.iter_mut().zip(frame) {
-        *sum += gain * sample;
     }
 }
 
 /// Entry points that take any bytes and must not panic.
 pub mod fuzz {
-    use super::{AudioPacket, FRAME_SAMPLES, LegId, Mixer, TICK};
+    use super::{AudioPacket, FRAME_SAMPLES, LegId, Mixer, PROFILES, Profile, TICK};
     use std::time::Instant;
 
     pub use super::red::fuzz::red;
@@ -523,6 +628,10 @@ pub mod fuzz {
             let leg = LegId(u32::from(action >> 4) % 4);
             match action % 8 {
                 0 => mixer.set_muted(leg, value % 2 == 0),
+                1 if value % 3 == 0 => mixer.set_stereo(leg, value % 2 == 0),
+                1 if value % 3 == 1 => {
+                    mixer.set_profile(leg, Profile::ALL[usize::from(*value) / 3 % PROFILES]);
+                }
                 1 => mixer.add(leg, u32::from(*value) % 3, value % 8 != 0),
                 2 => mixer.remove(leg),
                 3 | 4 => {
@@ -552,8 +661,9 @@ pub mod fuzz {
                 }
             }
         }
-        if let Some(shared) = &mixer.shared {
-            assert!(shared.pcm().iter().all(|sample| sample.abs() < 1.0));
+        for shared in mixer.shared.iter().flatten() {
+            let (sound, mut interleaved) = (shared.sound(), [0.0; 2 * FRAME_SAMPLES]);
+            assert!(sound.interleave(&mut interleaved).iter().all(|sample| sample.abs() < 1.0));
         }
     }
 }

@@ -1,58 +1,79 @@
 //! One outgoing mix: limited, encoded, or replaced by a canned packet while there is nothing in it.
 
 use super::limiter::Limiter;
-use super::{FRAME_SAMPLES, Pcm};
-use campanile_opus::{Application, Channels, Encoder, EncoderConfig, OpusError, Signal};
+use super::profile::Profile;
+use super::{FRAME_SAMPLES, Sound};
+use campanile_opus::{Channels, Encoder, OpusError};
 
-/// 20 ms of digital silence: a TOC byte (CELT, full band, mono) and a CELT frame whose silence flag is set, as the
+/// 20 ms of digital silence in mono: a TOC byte (CELT, full band) and a frame whose silence flag is set, as the
 /// encoder itself makes it. It leaves a decoder where a fresh encoder expects it.
 pub const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
-/// Mean rate of a mix. CELT at this rate is full band for speech.
-const BITRATE_BPS: u32 = 32_000;
-/// Effort: 60 microseconds a frame, beyond which CELT sounds hardly better.
-const COMPLEXITY: u8 = 5;
-/// The longest packet made: four times the mean, which variable rate never needs in full.
-const PAYLOAD_BYTES_MAX: usize = 320;
+/// Packets before this tick's that can be sent once more (RFC 2198): two, which covers what loss is bearable at all.
+pub(super) const COPIES_MAX: usize = 2;
 
 pub(super) struct Stream {
+    profile: Profile,
     encoder: Option<Encoder>,
     /// The encoder has heard the frame before this one.
     running: bool,
     limiter: Limiter,
     /// The limited mix of this tick, and of the one before.
-    pcm: Pcm,
-    before: Pcm,
-    payload: [u8; PAYLOAD_BYTES_MAX],
+    sound: Box<Sound>,
+    before: Box<Sound>,
+    /// Left and right in turn; empty in mono.
+    interleaved: Box<[f32]>,
+    /// This tick's packet, at `at`, and those before it.
+    payloads: [Payload; COPIES_MAX + 1],
+    at: usize,
+}
+
+struct Payload {
+    bytes: Box<[u8]>,
     length: usize,
 }
 
 impl Stream {
-    pub(super) fn new() -> Stream {
+    pub(super) fn new(profile: Profile) -> Stream {
+        let stereo = profile.channels() == Channels::Stereo;
         let mut stream = Stream {
+            profile,
             encoder: None,
             running: false,
             limiter: Limiter::new(),
-            pcm: [0.0; FRAME_SAMPLES],
-            before: [0.0; FRAME_SAMPLES],
-            payload: [0; PAYLOAD_BYTES_MAX],
-            length: 0,
+            sound: Box::default(),
+            before: Box::default(),
+            interleaved: vec![0.0; if stereo { 2 * FRAME_SAMPLES } else { 0 }].into(),
+            payloads: std::array::from_fn(|_| Payload {
+                bytes: vec![0; profile.payload_bytes_max()].into(),
+                length: 0,
+            }),
+            at: 0,
         };
         stream.can();
         stream
     }
 
+    pub(super) fn profile(&self) -> Profile {
+        self.profile
+    }
+
     /// Takes the place of `other` for some of its listeners, before either is given this tick's mix.
     pub(super) fn branch_from(&mut self, other: &Stream) {
-        self.pcm = other.pcm;
+        self.sound.clone_from(&other.sound);
         self.limiter = other.limiter;
         self.running = false;
     }
 
-    /// The mix of this tick, to be filled in by `mix`, then limited.
-    pub(super) fn mix(&mut self, mix: impl FnOnce(&mut Pcm)) {
-        self.before = self.pcm;
-        mix(&mut self.pcm);
-        self.limiter.apply(&mut self.pcm);
+    /// The mix of this tick.
+    pub(super) fn mix(&mut self, mix: &Sound) {
+        std::mem::swap(&mut self.sound, &mut self.before);
+        self.sound.mid = mix.mid;
+        self.sound.wide = mix.wide && self.profile.channels() == Channels::Stereo;
+        if self.sound.wide {
+            self.sound.side = mix.side;
+        }
+        self.limiter.apply(&mut self.sound);
+        self.at = (self.at + 1) % self.payloads.len();
     }
 
     /// Makes this tick's packet. `joined` says that somebody's decoder comes over from another stream, which costs
@@ -61,23 +82,30 @@ impl Stream {
     /// Silence is canned once the encoder has taken in one frame of it, so that the overlap of the last sound is
     /// played out. On the way back the encoder begins anew, as the decoder does.
     pub(super) fn encode(&mut self, joined: bool) -> Result<(), OpusError> {
-        if is_zero(&self.pcm) && is_zero(&self.before) {
+        if self.sound.is_silent() && self.before.is_silent() {
             self.rest();
             return Ok(());
         }
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
-            empty => empty.insert(new_encoder()?),
+            empty => empty.insert(Encoder::new(self.profile.encoder())?),
+        };
+        let payload = &mut self.payloads[self.at];
+        let interleaved = &mut self.interleaved;
+        let mut encode = |encoder: &mut Encoder, sound: &Sound| {
+            let pcm = if interleaved.is_empty() { &sound.mid[..] } else { sound.interleave(interleaved) };
+            encoder.encode_f32(pcm, &mut payload.bytes)
         };
         if !self.running {
             encoder.reset();
-            if !is_zero(&self.before) {
+            if !self.before.is_silent() {
                 // What the listeners have just heard from another stream: the overlap must match.
-                encoder.encode_f32(&self.before, &mut self.payload)?;
+                encode(encoder, &self.before)?;
             }
         }
         encoder.set_prediction_disabled(joined || !self.running);
-        self.length = encoder.encode_f32(&self.pcm, &mut self.payload)?;
+        let length = encode(encoder, &self.sound)?;
+        payload.length = length;
         self.running = true;
         Ok(())
     }
@@ -100,30 +128,24 @@ impl Stream {
     }
 
     pub(super) fn payload(&self) -> &[u8] {
-        &self.payload[..self.length]
+        self.payload_before(0)
+    }
+
+    /// The packet of `ticks` ago, at most [`COPIES_MAX`].
+    pub(super) fn payload_before(&self, ticks: usize) -> &[u8] {
+        let payload = &self.payloads[(self.at + self.payloads.len() - ticks) % self.payloads.len()];
+        &payload.bytes[..payload.length]
     }
 
     /// What was encoded, before it was.
-    pub(super) fn pcm(&self) -> &Pcm {
-        &self.pcm
+    pub(super) fn sound(&self) -> &Sound {
+        &self.sound
     }
 
     fn can(&mut self) {
-        self.payload[..SILENCE.len()].copy_from_slice(&SILENCE);
-        self.length = SILENCE.len();
+        let silence = self.profile.silence();
+        let payload = &mut self.payloads[self.at];
+        payload.bytes[..silence.len()].copy_from_slice(silence);
+        payload.length = silence.len();
     }
-}
-
-fn new_encoder() -> Result<Encoder, OpusError> {
-    Encoder::new(EncoderConfig {
-        channels: Channels::Mono,
-        application: Application::Celt,
-        bitrate_bps: BITRATE_BPS,
-        complexity: COMPLEXITY,
-        signal: Signal::Auto,
-    })
-}
-
-fn is_zero(pcm: &Pcm) -> bool {
-    pcm.iter().all(|sample| *sample == 0.0)
 }

@@ -3,45 +3,65 @@
 //! Packets last 2.5 to 120 ms, so decoded samples wait in a short queue. What is missing is concealed by libopus,
 //! fading to silence, and every way in or out of being heard is a short ramp, so that nothing clicks.
 
-use super::jitter::{DRY_SAMPLES_MAX, Jitter, Step};
-use super::{FRAME_SAMPLES, Pcm};
+use super::FRAME_SAMPLES;
+use super::jitter::{Adjust, DRY_SAMPLES_MAX, Jitter, Step};
+use super::sound::Sound;
 use campanile_opus::{Channels, Decoder, OpusError, PACKET_SAMPLES_MAX};
+use std::time::Instant;
 
-/// Two frames (one may be dropped) less one sample, then the longest packet on top.
+/// Two frames (most of one may be taken out, or put in) less one sample, then the longest packet on top.
 const QUEUE_SAMPLES: usize = 2 * FRAME_SAMPLES + PACKET_SAMPLES_MAX;
 /// Concealment plays in full for 100 ms, then fades out by `DRY_SAMPLES_MAX`: longer, it is a drone and no speech.
 const CONCEAL_FULL_SAMPLES: usize = 4_800;
 /// The ramp of a voice that comes or goes: 5 ms.
 const RAMP_SAMPLES: usize = 240;
-/// The overlap of two frames when one of them is dropped: 10 ms.
+/// Where samples are taken out or put in, the sound before fades into the sound after for 10 ms.
 const CROSSFADE_SAMPLES: usize = 480;
+/// How many samples are taken out or put in: 10 to 20 ms, at least one period of any voice, so that the two sounds
+/// can be made to agree.
+const SPLICE_SAMPLES: std::ops::RangeInclusive<usize> = CROSSFADE_SAMPLES..=FRAME_SAMPLES;
+/// -50 dB: nobody hears a splice here.
+const QUIET: f32 = 0.003;
 /// Decoded samples beyond this are no sound that a sender may have meant; overshoot of a full-scale voice is less.
 const SAMPLE_MAX: f32 = 2.0;
 
 #[derive(Debug)]
 pub(super) struct Voice {
     decoder: Decoder,
+    channels: Channels,
+    /// Decoded samples not played: the middle, and the side if this is stereo.
     queue: Box<[f32; QUEUE_SAMPLES]>,
+    side: Box<[f32]>,
     queued: usize,
+    /// Where stereo is decoded to, left and right in turn.
+    interleaved: Box<[f32]>,
     /// Consecutive samples invented so far.
     concealed: usize,
     /// How the last decoded packet was announced.
     claimed_db: Option<u8>,
     audible: bool,
+    /// The frame of the tick before, as decoded.
+    before: Box<Sound>,
     /// What this tick adds to the mix.
-    pub(super) frame: Box<Pcm>,
+    pub(super) frame: Box<Sound>,
 }
 
 impl Voice {
-    pub(super) fn new() -> Result<Voice, OpusError> {
+    pub(super) fn new(channels: Channels) -> Result<Voice, OpusError> {
+        let stereo =
+            |samples: usize| vec![0.0; if channels == Channels::Stereo { samples } else { 0 }].into();
         Ok(Voice {
-            decoder: Decoder::new(Channels::Mono)?,
+            decoder: Decoder::new(channels)?,
+            channels,
             queue: Box::new([0.0; QUEUE_SAMPLES]),
+            side: stereo(QUEUE_SAMPLES),
             queued: 0,
+            interleaved: stereo(2 * PACKET_SAMPLES_MAX),
             concealed: 0,
             claimed_db: None,
             audible: false,
-            frame: Box::new([0.0; FRAME_SAMPLES]),
+            before: Box::default(),
+            frame: Box::default(),
         })
     }
 
@@ -52,16 +72,18 @@ impl Voice {
         self.concealed = 0;
         self.claimed_db = None;
         self.audible = false;
-        self.frame.fill(0.0);
+        self.before.clear();
+        self.frame.clear();
         if let Some(packet) = jitter.primer() {
             // Only to warm up: what it says is past, and an error here is one that nobody hears.
-            let _ = self.decoder.decode_f32(Some(packet), false, &mut self.queue[..]);
+            self.decode(packet, false, 0);
+            self.queued = 0;
         }
     }
 
     /// Decodes the next 20 ms into `frame`.
-    pub(super) fn tick(&mut self, jitter: &mut Jitter) {
-        jitter.begin_tick(self.queued);
+    pub(super) fn tick(&mut self, now: Instant, jitter: &mut Jitter) {
+        jitter.begin_tick(now, self.queued);
         let mut passed = jitter.take_passed();
         while passed > 0 {
             self.fill(jitter, passed.min(FRAME_SAMPLES));
@@ -70,18 +92,29 @@ impl Voice {
             passed -= past;
         }
         self.fill(jitter, FRAME_SAMPLES);
-        let quiet = self.queue[..FRAME_SAMPLES].iter().all(|sample| sample.abs() < 0.003); // -50 dB
-        if jitter.take_shrink(quiet, self.queued) {
-            self.fill(jitter, 2 * FRAME_SAMPLES);
-            for i in 0..CROSSFADE_SAMPLES {
-                let new = i as f32 / CROSSFADE_SAMPLES as f32;
-                self.queue[FRAME_SAMPLES + i] =
-                    self.queue[i] * (1.0 - new) + self.queue[FRAME_SAMPLES + i] * new;
+        if self.is_genuine() && (jitter.is_next_held() || self.queued >= 2 * FRAME_SAMPLES) {
+            let quiet = self.queue[..FRAME_SAMPLES].iter().all(|sample| sample.abs() < QUIET);
+            match jitter.take_adjustment(quiet) {
+                Some(Adjust::Shorten) => {
+                    self.fill(jitter, 2 * FRAME_SAMPLES);
+                    self.shorten();
+                }
+                Some(Adjust::Lengthen) => self.lengthen(),
+                None => {}
             }
-            self.discard(FRAME_SAMPLES);
         }
-        self.frame.copy_from_slice(&self.queue[..FRAME_SAMPLES]);
+        for sound in [&mut self.before, &mut self.frame] {
+            sound.mid.copy_from_slice(&self.queue[..FRAME_SAMPLES]);
+            sound.wide = !self.side.is_empty();
+            if sound.wide {
+                sound.side.copy_from_slice(&self.side[..FRAME_SAMPLES]);
+            }
+        }
         self.discard(FRAME_SAMPLES);
+    }
+
+    pub(super) fn channels(&self) -> Channels {
+        self.channels
     }
 
     /// Samples decoded but not played.
@@ -103,22 +136,60 @@ impl Voice {
     /// whether anything is left.
     pub(super) fn shape(&mut self, heard: bool) -> bool {
         let was_audible = std::mem::replace(&mut self.audible, heard);
+        let ramp = |i: usize| (i as f32 / RAMP_SAMPLES as f32).min(1.0);
         match (was_audible, heard) {
             (true, true) => {}
-            (false, false) => self.frame.fill(0.0),
-            (false, true) => {
-                for (i, sample) in self.frame[..RAMP_SAMPLES].iter_mut().enumerate() {
-                    *sample *= i as f32 / RAMP_SAMPLES as f32;
-                }
-            }
-            (true, false) => {
-                for (i, sample) in self.frame[..RAMP_SAMPLES].iter_mut().enumerate() {
-                    *sample *= 1.0 - i as f32 / RAMP_SAMPLES as f32;
-                }
-                self.frame[RAMP_SAMPLES..].fill(0.0);
-            }
+            (false, false) => self.frame.clear(),
+            (false, true) => self.frame.shape(ramp),
+            (true, false) => self.frame.shape(|i| 1.0 - ramp(i)),
         }
         was_audible || heard
+    }
+
+    /// Takes out up to a frame of the two that are queued, where the sound resembles itself most.
+    fn shorten(&mut self) {
+        let out = SPLICE_SAMPLES
+            .step_by(4)
+            .map(|samples| (samples, likeness(&self.queue[..CROSSFADE_SAMPLES], &self.queue[samples..])))
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+            .map_or(FRAME_SAMPLES, |(samples, _)| samples);
+        for queue in [&mut self.queue[..], &mut self.side] {
+            for i in 0..CROSSFADE_SAMPLES.min(queue.len()) {
+                let new = i as f32 / CROSSFADE_SAMPLES as f32;
+                queue[out + i] = queue[i] * (1.0 - new) + queue[out + i] * new;
+            }
+        }
+        self.discard(out);
+    }
+
+    /// Plays the last 10 to 20 ms once more, where they resemble what comes now most.
+    fn lengthen(&mut self) {
+        let again = SPLICE_SAMPLES
+            .step_by(4)
+            .map(|samples| {
+                (
+                    samples,
+                    likeness(&self.queue[..CROSSFADE_SAMPLES], &self.before.mid[FRAME_SAMPLES - samples..]),
+                )
+            })
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+            .map_or(FRAME_SAMPLES, |(samples, _)| samples);
+        if self.queued + again > QUEUE_SAMPLES {
+            return;
+        }
+        let queues = [(&mut self.queue[..], &self.before.mid), (&mut self.side, &self.before.side)];
+        for (queue, before) in queues {
+            if queue.is_empty() {
+                continue;
+            }
+            queue.copy_within(..self.queued, again);
+            for i in 0..again {
+                let old = (i as f32 / CROSSFADE_SAMPLES as f32).min(1.0);
+                // What comes now has moved on by `again`.
+                queue[i] = queue[again + i] * (1.0 - old) + before[FRAME_SAMPLES - again + i] * old;
+            }
+        }
+        self.queued += again;
     }
 
     /// Decodes until `wanted` samples are queued.
@@ -145,6 +216,9 @@ impl Voice {
                 Step::Waiting => {
                     self.concealed = DRY_SAMPLES_MAX;
                     self.queue[self.queued..wanted].fill(0.0);
+                    if let Some(side) = self.side.get_mut(self.queued..wanted) {
+                        side.fill(0.0);
+                    }
                     self.queued = wanted;
                 }
             }
@@ -152,39 +226,81 @@ impl Voice {
     }
 
     fn decode(&mut self, payload: &[u8], fec: bool, samples: usize) -> bool {
-        let room = if fec { self.queued + samples } else { QUEUE_SAMPLES };
-        let Some(out) = self.queue.get_mut(self.queued..room) else { return false };
-        let Ok(samples) = self.decoder.decode_f32(Some(payload), fec, out) else { return false };
-        for sample in &mut out[..samples] {
-            // Bits from outside can decode to anything, not-a-number included, and the sum is everybody's.
-            *sample = if sample.is_nan() { 0.0 } else { sample.clamp(-SAMPLE_MAX, SAMPLE_MAX) };
-        }
-        if self.concealed >= DRY_SAMPLES_MAX {
-            for (i, sample) in out[..samples.min(RAMP_SAMPLES)].iter_mut().enumerate() {
-                *sample *= i as f32 / RAMP_SAMPLES as f32; // out of silence
-            }
-        }
+        let Some(samples) = self.decode_raw(Some(payload), fec, samples) else { return false };
+        let out_of_silence = self.concealed >= DRY_SAMPLES_MAX;
+        self.finish(samples, |i| {
+            if out_of_silence && i < RAMP_SAMPLES { i as f32 / RAMP_SAMPLES as f32 } else { 1.0 }
+        });
         self.concealed = 0;
-        self.queued += samples;
         true
     }
 
     fn conceal(&mut self, jitter: &mut Jitter, samples: usize) {
         jitter.quality.concealed_samples += samples as u64;
-        let out = &mut self.queue[self.queued..self.queued + samples];
+        let concealed = self.concealed;
+        if concealed >= DRY_SAMPLES_MAX || self.decode_raw(None, false, samples).is_none() {
+            self.queue[self.queued..self.queued + samples].fill(0.0);
+            if let Some(side) = self.side.get_mut(self.queued..self.queued + samples) {
+                side.fill(0.0);
+            }
+        }
+        self.finish(samples, |i| {
+            let fading = (concealed + i).saturating_sub(CONCEAL_FULL_SAMPLES) as f32;
+            (1.0 - fading / (DRY_SAMPLES_MAX - CONCEAL_FULL_SAMPLES) as f32).max(0.0)
+        });
+        self.concealed += samples;
+    }
+
+    /// Decodes to the end of the queue, without counting it in. Exactly `samples` are asked for unless a packet is
+    /// decoded for itself, which says its own length.
+    fn decode_raw(&mut self, payload: Option<&[u8]>, fec: bool, samples: usize) -> Option<usize> {
+        let room = if payload.is_some() && !fec {
+            PACKET_SAMPLES_MAX.min(QUEUE_SAMPLES - self.queued)
+        } else {
+            samples
+        };
+        let end = self.queued + room;
+        if self.channels == Channels::Mono {
+            return self.decoder.decode_f32(payload, fec, self.queue.get_mut(self.queued..end)?).ok();
+        }
+        let samples = self.decoder.decode_f32(payload, fec, self.interleaved.get_mut(..2 * room)?).ok()?;
+        let mid = self.queue.get_mut(self.queued..end)?;
+        let side = self.side.get_mut(self.queued..end)?;
+        for ((mid, side), pair) in mid.iter_mut().zip(side).zip(self.interleaved.chunks_exact(2)) {
+            (*mid, *side) = (0.5 * (pair[0] + pair[1]), 0.5 * (pair[0] - pair[1]));
+        }
+        Some(samples)
+    }
+
+    /// Counts in `samples` that were decoded, by a gain each. Bits from outside can decode to anything, not-a-number included,
+    /// and the sum is everybody's.
+    fn finish(&mut self, samples: usize, gain: impl Fn(usize) -> f32) {
+        for queue in [&mut self.queue[..], &mut self.side] {
+            let decoded = queue.iter_mut().skip(self.queued).take(samples);
+            for (i, sample) in decoded.enumerate() {
+                let bounded = if sample.is_nan() { 0.0 } else { sample.clamp(-SAMPLE_MAX, SAMPLE_MAX) };
+                *sample = bounded * gain(i);
+            }
+        }
         self.queued += samples;
-        if self.concealed >= DRY_SAMPLES_MAX || self.decoder.decode_f32(None, false, out).is_err() {
-            out.fill(0.0);
-        }
-        for sample in out {
-            let fading = self.concealed.saturating_sub(CONCEAL_FULL_SAMPLES) as f32;
-            *sample *= (1.0 - fading / (DRY_SAMPLES_MAX - CONCEAL_FULL_SAMPLES) as f32).max(0.0);
-            self.concealed += 1;
-        }
     }
 
     fn discard(&mut self, samples: usize) {
         self.queue.copy_within(samples..self.queued, 0);
+        if !self.side.is_empty() {
+            self.side.copy_within(samples..self.queued, 0);
+        }
         self.queued -= samples;
     }
+}
+
+/// How much two sounds resemble each other: their correlation over the length of the first, 1 when they are equal but for
+/// loudness. Every fourth sample will do: what voices are made of lies below 6 kHz.
+fn likeness(a: &[f32], b: &[f32]) -> f32 {
+    let (mut product, mut power) = (0.0, 1e-9);
+    for (a, b) in a.iter().zip(b).step_by(4) {
+        product += a * b;
+        power += b * b;
+    }
+    product / f32::sqrt(power)
 }

@@ -145,7 +145,7 @@ fn pages_hold_while_attendees_come_and_go() {
 }
 
 #[test]
-fn a_token_admits_its_attendee_and_no_other() {
+fn trap_03_and_trap_35_a_token_admits_its_attendee_and_their_share_and_no_other() {
     let mut registry = registry();
     let here = registry.create_meeting(account(1), 0, meeting("here")).unwrap().id;
     let there = registry.create_meeting(account(1), 0, meeting("there")).unwrap().id;

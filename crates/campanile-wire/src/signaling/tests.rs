@@ -229,7 +229,7 @@ fn video_source() -> StreamDescriptor {
 }
 
 #[test]
-fn every_server_frame_has_the_fields_without_which_clients_drop_it() {
+fn trap_02_every_server_frame_has_the_fields_without_which_clients_drop_it() {
     // 08 00: the timestamp, even when zero. 10 0a: the type.
     assert_eq!(ServerFrame::LeaveAck.encode(0), [5, 0x08, 0x00, 0x10, 0x0a, 0x62, 0x00]);
     // A ping's type and id are required too: a2 01 (field 20) 04, 08 01, 10 00.
@@ -241,13 +241,21 @@ fn every_server_frame_has_the_fields_without_which_clients_drop_it() {
 }
 
 #[test]
-fn who_left_has_neither_attendee_id_nor_muted() {
+fn trap_01_who_left_has_neither_attendee_id_nor_muted() {
     let frame =
         ServerFrame::AudioStreamIdInfo(vec![AudioStreamIdInfo::Left { audio_stream_id: 3, dropped: true }]);
     round_trip(&frame);
     let left = &written(&frame).audio_stream_id_info.expect("the part").streams[0];
     assert_eq!((left.audio_stream_id, left.dropped), (Some(3), Some(true)));
     assert_eq!((&left.attendee_id, left.muted, &left.external_user_id), (&None, None, &None));
+}
+
+#[test]
+fn trap_31_a_servers_pause_names_groups_not_streams() {
+    for frame in [ServerFrame::Pause { group_ids: vec![3] }, ServerFrame::Resume { group_ids: vec![3] }] {
+        let pause = written(&frame).pause.expect("the part");
+        assert_eq!((pause.group_ids, pause.stream_ids), (vec![3], vec![]));
+    }
 }
 
 #[test]
@@ -272,7 +280,7 @@ fn absent_levels_stay_absent_and_zero_ones_are_written() {
 }
 
 #[test]
-fn the_join_ack_tells_no_adaption_from_default_adaption() {
+fn trap_22_the_join_ack_tells_no_adaption_from_default_adaption() {
     let adaption = |default_adaption| {
         let frame = ServerFrame::JoinAck(JoinAck { default_adaption, ..JoinAck::default() });
         round_trip(&frame);
@@ -284,7 +292,7 @@ fn the_join_ack_tells_no_adaption_from_default_adaption() {
 }
 
 #[test]
-fn credentials_without_uris_are_still_credentials() {
+fn trap_10_credentials_without_uris_are_still_credentials() {
     let frame =
         ServerFrame::JoinAck(JoinAck { turn: Some(TurnCredentials::default()), ..Default::default() });
     round_trip(&frame);
@@ -292,7 +300,7 @@ fn credentials_without_uris_are_still_credentials() {
 }
 
 #[test]
-fn a_throttled_message_says_zero_aloud() {
+fn trap_30_a_throttled_message_says_zero_aloud() {
     let message = DeliveredMessage {
         topic: "t".into(),
         data: vec![],
@@ -307,7 +315,7 @@ fn a_throttled_message_says_zero_aloud() {
 }
 
 #[test]
-fn an_audio_status_is_never_zero() {
+fn trap_25_an_audio_status_is_never_zero() {
     let body = |audio_status| proto::SdkSignalFrame {
         audio_status: Some(proto::SdkAudioStatusFrame { audio_status }),
         ..frame(FrameKind::AudioStatus as i32, 1)
@@ -319,7 +327,7 @@ fn an_audio_status_is_never_zero() {
 }
 
 #[test]
-fn index_sources_always_say_that_they_are_video() {
+fn trap_15_index_sources_always_say_that_they_are_video() {
     let frame = ServerFrame::Index(Index { sources: vec![video_source()], ..Index::default() });
     assert_eq!(written(&frame).index.expect("the part").sources[0].media_type, Some(2));
 }

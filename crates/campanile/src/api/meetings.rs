@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_placement_names_the_media_port_at_the_public_host() {
+    fn trap_33_a_placement_names_the_media_port_at_the_public_host_and_no_query() {
         let check = |authority: &str, tls: bool, audio: &str, signaling: &str| {
             let site = Site {
                 tls,

@@ -180,10 +180,15 @@ impl Client {
 
     /// An unsigned request of the demo application.
     pub(crate) async fn demo(&self, verb: &str, body: &str) -> Answer {
+        self.demo_from(&format!("http://{}", self.address), verb, body).await
+    }
+
+    /// As a page from there would call.
+    pub(crate) async fn demo_from(&self, origin: &str, verb: &str, body: &str) -> Answer {
+        let (address, length) = (self.address, body.len());
         let request = format!(
-            "POST /demo/{verb} HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-            self.address,
-            body.len()
+            "POST /demo/{verb} HTTP/1.1\r\nhost: {address}\r\norigin: {origin}\r\ncontent-length: {length}\r\n\
+             connection: close\r\n\r\n{body}"
         );
         raw(self.address, request.as_bytes()).await
     }

@@ -250,7 +250,7 @@ fn bundle_only_sections_are_in_use_despite_port_0() {
 // --- Answering ---
 
 #[test]
-fn lines_end_in_crlf_and_sections_match_the_offer() {
+fn trap_32_lines_end_in_crlf_and_sections_match_the_offer() {
     for offer in ALL {
         let answer = usual(offer);
         assert!(!answer.text.replace("\r\n", "").contains(['\r', '\n']));
@@ -323,7 +323,7 @@ fn the_audio_section_is_as_clients_expect() {
 }
 
 #[test]
-fn candidates_stand_once_and_everything_else_of_the_transport_everywhere() {
+fn trap_09_candidates_stand_once_and_everything_else_of_the_transport_everywhere() {
     for offer in ALL {
         let answer = usual(offer);
         assert_eq!(answer.text.matches("a=candidate:").count(), 1);
@@ -388,7 +388,7 @@ fn red_is_answered_first_where_it_is_offered_of_that_opus() {
 }
 
 #[test]
-fn a_camera_is_answered_sendrecv_under_its_own_stream() {
+fn trap_11_a_camera_is_answered_sendrecv_under_its_own_stream() {
     let answer = usual(CAMERA);
     assert!(has(&answer, 1, "a=sendrecv"));
     assert!(has(&answer, 1, "a=msid:v_1 track_1"));
@@ -476,7 +476,7 @@ fn a_stopped_section_keeps_its_mid_and_leaves_the_bundle() {
 }
 
 #[test]
-fn a_recycled_section_is_known_by_its_new_mid() {
+fn trap_14_a_recycled_section_is_known_by_its_new_mid() {
     let answer = usual(RECYCLED);
     assert!(has(&answer, 2, "a=msid:v_4 track_4"));
     assert!(has(&answer, 2, "a=ssrc-group:FID 2004 3004"));
@@ -525,7 +525,7 @@ fn the_first_of_the_bundle_carries_the_candidate_wherever_it_stands() {
 }
 
 #[test]
-fn simulcast_is_taken_in_the_offers_order_with_its_pauses() {
+fn trap_21_simulcast_is_taken_in_the_offers_order_with_its_pauses() {
     let answer = usual(SIMULCAST);
     assert_eq!(lines(&answer, 1, "a=rid"), ["a=rid:low recv", "a=rid:mid recv", "a=rid:hi recv"]);
     assert_eq!(lines(&answer, 1, "a=simulcast"), ["a=simulcast:recv ~low;mid;~hi"]);
@@ -552,7 +552,7 @@ fn video_codecs_are_vp8_and_every_h264_in_the_offers_order() {
 }
 
 #[test]
-fn every_video_format_comes_back_letter_by_letter_with_a_start_bitrate() {
+fn trap_12_every_video_format_comes_back_letter_by_letter_with_a_start_bitrate() {
     for offer in ALL {
         let parsed = parse(offer);
         let answer = usual(offer);
@@ -625,7 +625,7 @@ fn extensions_are_taken_by_meaning_with_the_offers_ids() {
 }
 
 #[test]
-fn extensions_we_would_not_act_on_are_not_taken() {
+fn trap_20_extensions_we_would_not_act_on_are_not_taken() {
     assert!(AUDIO_ONLY.contains("video-layers-allocation00"));
     let answer = usual(AUDIO_ONLY);
     for uri in ["video-layers-allocation", "toffset", "playout-delay", "color-space", "video-timing"] {

@@ -1,0 +1,162 @@
+//! How late the packets of one leg come, and so how long to wait for them.
+//!
+//! Each packet is placed on the sender's own timeline; what it is late by, against the fastest of the last seconds, goes
+//! into a histogram that forgets. The delay aimed at is a high quantile of it, so that a steady network costs next to
+//! nothing and an unsteady one what it needs. Because "late" is always against the recent fastest, a sender's clock
+//! that runs fast or slow is followed and never adds up.
+
+use super::FRAME_SAMPLES;
+use std::time::Instant;
+
+/// Lateness is told apart in steps of 5 ms, up to 300 ms; what is later counts as that late.
+const STEP_SAMPLES: i64 = 240;
+const STEPS: usize = 60;
+/// The share of packets that the target makes room for. The rest is concealed: one frame in 50 at worst, against a delay
+/// for all of them.
+const QUANTILE: f32 = 0.98;
+/// Time after which an observation counts 1/e: 400 frames, 8 s, so that a single late packet is forgotten soon and a
+/// pattern is not.
+const MEMORY_FRAMES: f32 = 400.0;
+/// What is believed before anything is known: 20 ms late, with the weight of 0.4 s.
+const PRIOR_STEP: usize = 3;
+const PRIOR_FRAMES: f32 = 20.0;
+/// Never less than 10 ms, half a tick: ticks and arrivals both waver a little.
+const TARGET_SAMPLES_MIN: i64 = 480;
+/// Never more than 200 ms: beyond that people talk over one another, and a gap is kinder.
+const TARGET_SAMPLES_MAX: i64 = 9_600;
+/// The fastest packet is that of the last 5 to 10 s. A clock wrong by 200 ppm, twice what quartz does, is off by 2 ms then.
+const FASTEST_SAMPLES: i64 = 5 * 48_000;
+/// No packet for 200 ms: a stall, or a sender that had nothing to say. That is no jitter, and what follows is
+/// measured afresh.
+const STALL_SAMPLES: i64 = 10 * FRAME_SAMPLES as i64;
+/// Timestamps are believed when they run at most this far ahead of the sequence: a minute of a sender's silence.
+const SILENCE_SAMPLES_MAX: i64 = 60 * 48_000;
+/// The shortest packet (RFC 6716 section 2.1.4): timestamps that advance by less do not count time.
+const PACKET_SAMPLES_MIN: i64 = 120;
+
+#[derive(Debug)]
+pub(super) struct Timing {
+    /// Arrivals are counted from here, in samples at 48 kHz.
+    epoch: Option<Instant>,
+    last_arrival: i64,
+    /// The newest packet placed: extended sequence number, place, timestamp. The next after a restart begins anew.
+    newest: Option<(u64, i64, u32)>,
+    /// Least of arrival minus place, since `fastest_since` and in the period before that.
+    fastest: i64,
+    fastest_before: i64,
+    fastest_since: i64,
+    /// Frames that were so many steps late, fading.
+    late: [f32; STEPS],
+    target: i64,
+}
+
+impl Timing {
+    pub(super) fn new() -> Timing {
+        let mut late = [0.0; STEPS];
+        late[PRIOR_STEP] = PRIOR_FRAMES;
+        let mut timing = Timing {
+            epoch: None,
+            last_arrival: 0,
+            newest: None,
+            fastest: 0,
+            fastest_before: 0,
+            fastest_since: 0,
+            late,
+            target: 0,
+        };
+        timing.retarget();
+        timing
+    }
+
+    /// The numbering begins anew.
+    pub(super) fn restart(&mut self) {
+        self.newest = None;
+    }
+
+    /// Takes an arrival. `samples` is the duration of the packets before. Returns the packet's place on the sender's timeline.
+    pub(super) fn arrive(&mut self, now: Instant, sequence: u64, timestamp: u32, samples: usize) -> i64 {
+        self.epoch.get_or_insert(now);
+        let arrival = self.elapsed(now);
+        let place = match self.newest {
+            None => arrival,
+            Some((newest, place, newest_timestamp)) => {
+                let by_sequence = (sequence as i64 - newest as i64) * samples as i64;
+                let by_clock = i64::from(timestamp.wrapping_sub(newest_timestamp).cast_signed());
+                let least = (sequence as i64 - newest as i64) * PACKET_SAMPLES_MIN;
+                let believable = if by_sequence > 0 {
+                    (least..=by_sequence + SILENCE_SAMPLES_MAX).contains(&by_clock)
+                } else {
+                    (-SILENCE_SAMPLES_MAX..=least).contains(&by_clock)
+                };
+                place + if believable { by_clock } else { by_sequence }
+            }
+        };
+        let anew = self.newest.is_none();
+        if self.newest.is_none_or(|(newest, ..)| sequence > newest) {
+            self.newest = Some((sequence, place, timestamp));
+        }
+        let gap = arrival - self.last_arrival;
+        self.last_arrival = arrival;
+        let transit = arrival - place;
+        if anew || gap > STALL_SAMPLES {
+            (self.fastest, self.fastest_before, self.fastest_since) = (transit, transit, arrival);
+            return place;
+        }
+        if arrival - self.fastest_since > FASTEST_SAMPLES {
+            (self.fastest_before, self.fastest, self.fastest_since) = (self.fastest, transit, arrival);
+        }
+        self.fastest = self.fastest.min(transit);
+        // What comes in one burst was held up by one thing: it counts as much as the time it took.
+        self.observe(self.lateness(now, place), gap.min(FRAME_SAMPLES as i64) as f32 / FRAME_SAMPLES as f32);
+        place
+    }
+
+    /// Notes that a frame at `place` could be had only now, from a copy or from in-band FEC.
+    pub(super) fn arrive_otherwise(&mut self, now: Instant, place: i64) {
+        self.observe(self.lateness(now, place), 1.0);
+    }
+
+    /// How much later than the fastest packets what belongs at `place` would be, played now; in samples.
+    pub(super) fn lateness(&self, now: Instant, place: i64) -> i64 {
+        self.elapsed(now) - place - self.fastest.min(self.fastest_before)
+    }
+
+    /// The lateness at which to play, in samples.
+    pub(super) fn target(&self) -> i64 {
+        self.target
+    }
+
+    /// The place of any packet, as far as the newest tells.
+    pub(super) fn place_of(&self, sequence: u64, samples: usize) -> i64 {
+        let (newest, place, _) = self.newest.unwrap_or_default();
+        place + (sequence as i64 - newest as i64) * samples as i64
+    }
+
+    fn observe(&mut self, lateness: i64, frames: f32) {
+        if frames <= 0.0 {
+            return;
+        }
+        let keep = 1.0 - frames / MEMORY_FRAMES;
+        self.late.iter_mut().for_each(|late| *late *= keep);
+        let step = (lateness / STEP_SAMPLES).clamp(0, STEPS as i64 - 1);
+        self.late[step as usize] += frames;
+        self.retarget();
+    }
+
+    fn retarget(&mut self) {
+        let beyond = self.late.iter().sum::<f32>() * (1.0 - QUANTILE);
+        let mut later = 0.0;
+        let step = self.late.iter().rposition(|late| {
+            later += late;
+            later > beyond
+        });
+        let target = (step.unwrap_or(0) as i64 + 1) * STEP_SAMPLES;
+        self.target = target.clamp(TARGET_SAMPLES_MIN, TARGET_SAMPLES_MAX);
+    }
+
+    fn elapsed(&self, now: Instant) -> i64 {
+        let since = self.epoch.map_or(0, |epoch| now.saturating_duration_since(epoch).as_micros());
+        // Rounded down to a sample; a century of microseconds fits.
+        (since * 48 / 1_000) as i64
+    }
+}
