@@ -36,7 +36,9 @@ impl World {
         let ready = &running.ready;
         let credentials = Credentials {
             access_key_id: ready.access_key_id.clone().expect("dev has credentials of its own"),
-            secret_access_key: Secret(ready.secret_access_key.as_ref().expect("and their secret").reveal().to_owned()),
+            secret_access_key: Secret(
+                ready.secret_access_key.as_ref().expect("and their secret").reveal().to_owned(),
+            ),
             session_token: None,
         };
         let api = Api::new(&ready.api, &ready.region, credentials, Trust::system()).unwrap();

@@ -2,7 +2,7 @@
 //! part of STS that gives out temporary keys.
 //!
 //! A request is routed by method, path and `operation` together (several operations share a path), read whole within a
-//! bound, verified, and only then believed. What an operation does to the records it can do only through [`Allowed`],
+//! bound, verified, and only then believed. What an operation does to the records it can do only through `Allowed`,
 //! which exists once IAM has let the call pass and the audit log knows of it.
 
 mod attendees;
