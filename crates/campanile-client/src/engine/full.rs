@@ -139,7 +139,7 @@ impl Full {
         accepted.map_err(|error| error.to_string())
     }
 
-    pub(super) fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &mut [u8]) {
+    pub(super) fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
         let Ok(datagram) = Receive::new(Protocol::Udp, from, self.local, bytes) else { return };
         self.input(Input::Receive(now, datagram));
     }
@@ -230,7 +230,7 @@ impl Full {
         self.outputs.pop_front()
     }
 
-    pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.timeout
     }
 

@@ -89,6 +89,8 @@ pub(crate) struct AudioCounts {
     /// RFC 3550 section 6.4.1, in seconds.
     pub(crate) jitter_s: f64,
     last: Option<(Instant, u64, u64)>,
+    /// The next packet is the first of a new connection, whose numbers have nothing to do with the old ones.
+    fresh: bool,
 }
 
 #[derive(Debug, Default)]
@@ -126,7 +128,7 @@ pub(crate) struct VideoCounts {
 impl AudioCounts {
     fn packet(&mut self, measuring: bool, arrival: Instant, sequence: u64, time: u64) {
         if let Some((last, last_sequence, last_time)) = self.last {
-            if sequence <= last_sequence {
+            if sequence <= last_sequence && !self.fresh {
                 // Late or twice: it did arrive.
                 self.received += u64::from(measuring);
                 self.lost = self.lost.saturating_sub(u64::from(measuring));
@@ -134,9 +136,9 @@ impl AudioCounts {
             }
             let gap = arrival.saturating_duration_since(last);
             if measuring {
-                // After a reconnect numbers begin anew; a jump of a minute is no loss.
-                let missing = sequence - last_sequence - 1;
-                self.lost += if missing < 3000 { missing } else { 0 };
+                if !self.fresh {
+                    self.lost += sequence - last_sequence - 1;
+                }
                 self.gaps += u64::from(gap > AUDIO_GAP);
                 self.longest_gap = self.longest_gap.max(gap);
                 let sent = time.saturating_sub(last_time) as f64 / SAMPLE_RATE_HZ as f64;
@@ -148,13 +150,7 @@ impl AudioCounts {
         }
         self.received += u64::from(measuring);
         self.last = Some((arrival, sequence, time));
-    }
-
-    /// The connection is another one: its numbers have nothing to do with the old ones.
-    fn restarted(&mut self) {
-        if let Some((at, ..)) = self.last {
-            self.last = Some((at, 0, 0));
-        }
+        self.fresh = false;
     }
 }
 
@@ -290,7 +286,7 @@ impl Observer {
 
     pub(crate) fn restarted(&self) {
         if let Ok(mut counts) = self.counts.lock() {
-            counts.audio.restarted();
+            counts.audio.fresh = true;
             for video in counts.videos.values_mut() {
                 video.decodable_until = None;
             }
