@@ -77,6 +77,9 @@ pub(crate) struct Counts {
     pub(crate) audio: AudioCounts,
     pub(crate) tones: ToneCounts,
     pub(crate) videos: BTreeMap<u32, VideoCounts>,
+    /// When a usable frame last came, by the sender's stamp or, where only headers are seen, by stream. A camera that
+    /// comes back after an outage has another stream, but its picture stood still all the same.
+    shown: BTreeMap<(bool, u32), Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -122,7 +125,6 @@ pub(crate) struct VideoCounts {
     pub(crate) offered: Option<Instant>,
     pub(crate) first_frame: Option<Duration>,
     decodable_until: Option<u32>,
-    last_decodable: Option<Instant>,
 }
 
 impl AudioCounts {
@@ -155,7 +157,7 @@ impl AudioCounts {
 }
 
 impl VideoCounts {
-    fn frame(&mut self, measuring: bool, frame: &VideoFrame) {
+    fn frame(&mut self, measuring: bool, frame: &VideoFrame, shown: &mut BTreeMap<(bool, u32), Instant>) {
         let stamp = Stamp::read(&frame.data);
         if let (None, Some(offered), true) = (self.first_frame, self.offered, frame.keyframe) {
             self.first_frame = Some(frame.arrival.saturating_duration_since(offered));
@@ -167,7 +169,7 @@ impl VideoCounts {
         if decodable {
             self.decodable_until = Some(stamp.number);
         }
-        self.count(measuring, frame.arrival, frame.data.len(), decodable);
+        self.count(measuring, frame.arrival, frame.data.len(), decodable, shown, (true, stamp.sender));
         if measuring {
             self.first_number.get_or_insert(stamp.number);
             self.last_number = Some(stamp.number);
@@ -176,19 +178,24 @@ impl VideoCounts {
         }
     }
 
-    fn count(&mut self, measuring: bool, arrival: Instant, bytes: usize, decodable: bool) {
+    fn count(
+        &mut self,
+        measuring: bool,
+        arrival: Instant,
+        bytes: usize,
+        decodable: bool,
+        shown: &mut BTreeMap<(bool, u32), Instant>,
+        camera: (bool, u32),
+    ) {
         if measuring {
             self.frames += 1;
             self.bytes += bytes as u64;
             self.undecodable += u64::from(!decodable);
         }
-        if decodable {
-            if let (Some(last), true) = (self.last_decodable, measuring) {
-                let gap = arrival.saturating_duration_since(last);
-                self.freezes += u64::from(gap > FREEZE);
-                self.longest_gap = self.longest_gap.max(gap);
-            }
-            self.last_decodable = Some(arrival);
+        if decodable && let Some(last) = shown.insert(camera, arrival).filter(|_| measuring) {
+            let gap = arrival.saturating_duration_since(last);
+            self.freezes += u64::from(gap > FREEZE);
+            self.longest_gap = self.longest_gap.max(gap);
         }
     }
 }
@@ -270,7 +277,8 @@ impl Observer {
                     }
                 }
                 Media::Video(frame) => {
-                    counts.videos.entry(frame.stream_id).or_default().frame(measuring, &frame);
+                    let Counts { videos, shown, .. } = &mut *counts;
+                    videos.entry(frame.stream_id).or_default().frame(measuring, &frame, shown);
                 }
                 Media::Header(header) => headers.packet(measuring, &header, &mut counts),
             }
@@ -315,9 +323,10 @@ impl Headers {
                 let holed = self.holed.entry(stream_id).or_default();
                 *holed |= ahead != 1;
                 if header.marker {
-                    let video = counts.videos.entry(stream_id).or_default();
+                    let Counts { videos, shown, .. } = counts;
                     let whole = !std::mem::take(holed);
-                    video.count(measuring, header.arrival, header.bytes, whole);
+                    let video = videos.entry(stream_id).or_default();
+                    video.count(measuring, header.arrival, header.bytes, whole, shown, (false, stream_id));
                 }
             }
         }
