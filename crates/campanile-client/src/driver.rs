@@ -68,6 +68,8 @@ pub(crate) struct Driver {
     /// Who wants to know that we have left.
     leaving: Option<oneshot::Sender<()>>,
     last_received: Option<Instant>,
+    /// Since when there is no connection; `None` while there is, and before the first.
+    lost_since: Option<Instant>,
     buffer: Vec<u8>,
 }
 
@@ -168,6 +170,7 @@ impl Driver {
             video,
             leaving: None,
             last_received: None,
+            lost_since: None,
             buffer: vec![0; DATAGRAM_BYTES_MAX],
         }
     }
@@ -182,10 +185,9 @@ impl Driver {
                 End::Status(status) if status.is_terminal() => break status,
                 End::Status(status) => status,
             };
-            let was_live = self.stats.outages.last().is_none_or(|outage| outage.recovered);
-            if self.stats.join.is_some() && was_live {
+            if self.stats.join.is_some() && self.lost_since.is_none() {
                 let since = self.last_received.unwrap_or_else(Instant::now);
-                (attempt, trying_since) = (0, since);
+                (attempt, trying_since, self.lost_since) = (0, since, Some(since));
                 self.stats.outages.push(Outage { status: lost, duration: since.elapsed(), recovered: false });
                 self.emit(Event::Reconnecting(lost));
             }
@@ -201,8 +203,8 @@ impl Driver {
                 break Left;
             }
         };
-        if let Some(outage) = self.stats.outages.last_mut().filter(|outage| !outage.recovered) {
-            outage.duration = self.last_received.map_or(outage.duration, |since| since.elapsed());
+        if let (Some(since), Some(outage)) = (self.lost_since, self.stats.outages.last_mut()) {
+            outage.duration = since.elapsed();
         }
         self.stats.ended = Some(status);
         let _ = self.publish.send(self.stats.clone());
@@ -468,10 +470,8 @@ impl Driver {
         link.settled = false;
         link.timings.started = link.began.elapsed();
         self.stats.join.get_or_insert(link.timings);
-        if let Some(outage) = self.stats.outages.last_mut().filter(|outage| !outage.recovered) {
-            outage.recovered = true;
-            // `last_received` is already of the new connection.
-            outage.duration = outage.duration.max(now - (link.began - outage.duration));
+        if let (Some(since), Some(outage)) = (self.lost_since.take(), self.stats.outages.last_mut()) {
+            (outage.recovered, outage.duration) = (true, now - since);
         }
         self.last_received = Some(now);
         self.wake_audio(now);

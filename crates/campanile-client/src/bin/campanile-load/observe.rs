@@ -77,6 +77,9 @@ pub(crate) struct Counts {
     pub(crate) audio: AudioCounts,
     pub(crate) tones: ToneCounts,
     pub(crate) videos: BTreeMap<u32, VideoCounts>,
+    /// When a usable frame last came, by the sender's stamp or, where only headers are seen, by stream. A camera that
+    /// comes back after an outage has another stream, but its picture stood still all the same.
+    shown: BTreeMap<(bool, u32), Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +92,8 @@ pub(crate) struct AudioCounts {
     /// RFC 3550 section 6.4.1, in seconds.
     pub(crate) jitter_s: f64,
     last: Option<(Instant, u64, u64)>,
+    /// The next packet is the first of a new connection, whose numbers have nothing to do with the old ones.
+    fresh: bool,
 }
 
 #[derive(Debug, Default)]
@@ -120,13 +125,12 @@ pub(crate) struct VideoCounts {
     pub(crate) offered: Option<Instant>,
     pub(crate) first_frame: Option<Duration>,
     decodable_until: Option<u32>,
-    last_decodable: Option<Instant>,
 }
 
 impl AudioCounts {
     fn packet(&mut self, measuring: bool, arrival: Instant, sequence: u64, time: u64) {
         if let Some((last, last_sequence, last_time)) = self.last {
-            if sequence <= last_sequence {
+            if sequence <= last_sequence && !self.fresh {
                 // Late or twice: it did arrive.
                 self.received += u64::from(measuring);
                 self.lost = self.lost.saturating_sub(u64::from(measuring));
@@ -134,9 +138,9 @@ impl AudioCounts {
             }
             let gap = arrival.saturating_duration_since(last);
             if measuring {
-                // After a reconnect numbers begin anew; a jump of a minute is no loss.
-                let missing = sequence - last_sequence - 1;
-                self.lost += if missing < 3000 { missing } else { 0 };
+                if !self.fresh {
+                    self.lost += sequence - last_sequence - 1;
+                }
                 self.gaps += u64::from(gap > AUDIO_GAP);
                 self.longest_gap = self.longest_gap.max(gap);
                 let sent = time.saturating_sub(last_time) as f64 / SAMPLE_RATE_HZ as f64;
@@ -148,18 +152,12 @@ impl AudioCounts {
         }
         self.received += u64::from(measuring);
         self.last = Some((arrival, sequence, time));
-    }
-
-    /// The connection is another one: its numbers have nothing to do with the old ones.
-    fn restarted(&mut self) {
-        if let Some((at, ..)) = self.last {
-            self.last = Some((at, 0, 0));
-        }
+        self.fresh = false;
     }
 }
 
 impl VideoCounts {
-    fn frame(&mut self, measuring: bool, frame: &VideoFrame) {
+    fn frame(&mut self, measuring: bool, frame: &VideoFrame, shown: &mut BTreeMap<(bool, u32), Instant>) {
         let stamp = Stamp::read(&frame.data);
         if let (None, Some(offered), true) = (self.first_frame, self.offered, frame.keyframe) {
             self.first_frame = Some(frame.arrival.saturating_duration_since(offered));
@@ -171,7 +169,7 @@ impl VideoCounts {
         if decodable {
             self.decodable_until = Some(stamp.number);
         }
-        self.count(measuring, frame.arrival, frame.data.len(), decodable);
+        self.count(measuring, frame.arrival, frame.data.len(), decodable, shown, (true, stamp.sender));
         if measuring {
             self.first_number.get_or_insert(stamp.number);
             self.last_number = Some(stamp.number);
@@ -180,19 +178,24 @@ impl VideoCounts {
         }
     }
 
-    fn count(&mut self, measuring: bool, arrival: Instant, bytes: usize, decodable: bool) {
+    fn count(
+        &mut self,
+        measuring: bool,
+        arrival: Instant,
+        bytes: usize,
+        decodable: bool,
+        shown: &mut BTreeMap<(bool, u32), Instant>,
+        camera: (bool, u32),
+    ) {
         if measuring {
             self.frames += 1;
             self.bytes += bytes as u64;
             self.undecodable += u64::from(!decodable);
         }
-        if decodable {
-            if let (Some(last), true) = (self.last_decodable, measuring) {
-                let gap = arrival.saturating_duration_since(last);
-                self.freezes += u64::from(gap > FREEZE);
-                self.longest_gap = self.longest_gap.max(gap);
-            }
-            self.last_decodable = Some(arrival);
+        if decodable && let Some(last) = shown.insert(camera, arrival).filter(|_| measuring) {
+            let gap = arrival.saturating_duration_since(last);
+            self.freezes += u64::from(gap > FREEZE);
+            self.longest_gap = self.longest_gap.max(gap);
         }
     }
 }
@@ -274,7 +277,8 @@ impl Observer {
                     }
                 }
                 Media::Video(frame) => {
-                    counts.videos.entry(frame.stream_id).or_default().frame(measuring, &frame);
+                    let Counts { videos, shown, .. } = &mut *counts;
+                    videos.entry(frame.stream_id).or_default().frame(measuring, &frame, shown);
                 }
                 Media::Header(header) => headers.packet(measuring, &header, &mut counts),
             }
@@ -290,7 +294,7 @@ impl Observer {
 
     pub(crate) fn restarted(&self) {
         if let Ok(mut counts) = self.counts.lock() {
-            counts.audio.restarted();
+            counts.audio.fresh = true;
             for video in counts.videos.values_mut() {
                 video.decodable_until = None;
             }
@@ -319,9 +323,10 @@ impl Headers {
                 let holed = self.holed.entry(stream_id).or_default();
                 *holed |= ahead != 1;
                 if header.marker {
-                    let video = counts.videos.entry(stream_id).or_default();
+                    let Counts { videos, shown, .. } = counts;
                     let whole = !std::mem::take(holed);
-                    video.count(measuring, header.arrival, header.bytes, whole);
+                    let video = videos.entry(stream_id).or_default();
+                    video.count(measuring, header.arrival, header.bytes, whole, shown, (false, stream_id));
                 }
             }
         }
