@@ -39,12 +39,14 @@ pub struct Limits {
     pub cameras: usize,
     /// Content shares at once; not counted among the cameras.
     pub content_shares: usize,
+    /// Voices heard at once; each costs a decode and an encode every 20 ms.
+    pub voices: usize,
 }
 
 impl Default for Limits {
-    /// The documented quotas: 25 and 2.
+    /// The documented quotas, 25 and 2; eight voices, more than anybody can follow.
     fn default() -> Limits {
-        Limits { cameras: 25, content_shares: 2 }
+        Limits { cameras: 25, content_shares: 2, voices: 8 }
     }
 }
 
@@ -284,7 +286,12 @@ impl MediaService {
     pub fn connect(&mut self, now: Instant, session: SessionId, admission: Admission) {
         let (meeting, unix) = (admission.meeting, self.clock.unix(now));
         self.sessions.insert(session, meeting);
-        self.meetings.entry(meeting).or_insert_with(|| Meeting::new(meeting, now, unix));
+        let voices = self.config.limits.voices;
+        self.meetings.entry(meeting).or_insert_with(|| {
+            let mut meeting = Meeting::new(meeting, now, unix);
+            meeting.mixer.set_voices_max(voices);
+            meeting
+        });
         self.with_meeting(now, meeting, |meeting, cx| meeting.connect(cx, session, admission));
     }
 

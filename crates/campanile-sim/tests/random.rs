@@ -82,7 +82,8 @@ fn live(seed: u64) -> Trace {
         2 => Conditions { latency: millis(120), ..Conditions::GOOD },
         _ => Conditions::MOBILE,
     };
-    let world = World::with_limits(Seed(seed), Limits { cameras: 3, content_shares: 1 }).network(conditions);
+    let world = World::with_limits(Seed(seed), Limits { cameras: 3, content_shares: 1, ..Limits::default() })
+        .network(conditions);
     let mut story = Story { world, rng, pages: Vec::new(), vanished: false, over: false };
     for _ in 0..STEPS {
         story.step();

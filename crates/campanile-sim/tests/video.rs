@@ -230,7 +230,7 @@ fn a_third_share_is_refused_with_409_and_a_place_that_is_left_is_free() {
 
 #[test]
 fn shares_do_not_count_among_the_cameras() {
-    let world = World::with_limits(Seed(14), Limits { cameras: 1, content_shares: 2 });
+    let world = World::with_limits(Seed(14), Limits { cameras: 1, content_shares: 2, ..Limits::default() });
     let ann = world.join("ann").publish(Camera::small());
     let bob = world.join("bob");
     world.run_for(secs(1));

@@ -96,9 +96,8 @@ pub struct Mixer {
     /// Who might be heard, most worthy first; and the owners of those in this tick's mix. Kept to spare allocations.
     ranking: Vec<(f32, Reverse<u32>, LegId)>,
     heard_owners: Vec<u32>,
-    /// The sum of all who are heard, and of all but one owner.
-    sum: Box<Sound>,
-    others: Box<Sound>,
+    /// The sum of all who are heard, and of all but one owner; from when first somebody is.
+    sums: Option<Box<[Sound; 2]>>,
 }
 
 /// The mix of one owner who is heard, in one profile: everyone else.
@@ -125,8 +124,7 @@ impl Default for Mixer {
             warm_until: None,
             ranking: Vec::new(),
             heard_owners: Vec::new(),
-            sum: Box::default(),
-            others: Box::default(),
+            sums: None,
         }
     }
 }
@@ -362,27 +360,30 @@ impl Mixer {
         }
         let (quiet, joined) = self.assign(now);
 
-        // Until somebody has spoken there are no streams, and canned silence needs none.
-        self.sum.clear();
+        if self.sums.is_none() && self.heard_owners.is_empty() {
+            return; // until somebody has spoken there are no streams, and canned silence needs none
+        }
+        let [sum, others] = &mut **self.sums.get_or_insert_default();
+        sum.clear();
         for leg in self.legs.values().filter(|leg| leg.heard) {
-            self.sum.add(leg.sound(), 1.0);
+            sum.add(leg.sound(), 1.0);
         }
         for shared in self.shared.iter_mut().flatten() {
-            shared.mix(&self.sum);
+            shared.mix(sum);
         }
         for owner in &self.heard_owners {
             let alone = self.heard_owners.len() == 1;
-            self.others.clone_from(&self.sum);
+            others.clone_from(sum);
             for leg in self.legs.values().filter(|leg| leg.heard && leg.owner == *owner) {
-                self.others.add(leg.sound(), -1.0);
+                others.add(leg.sound(), -1.0);
             }
             if alone {
-                self.others.clear(); // exactly, where subtraction might leave a rounding error
+                others.clear(); // exactly, where subtraction might leave a rounding error
             }
             let theirs =
                 self.personal.iter_mut().filter(|personal| personal.active && personal.owner == *owner);
             for personal in theirs {
-                personal.stream.mix(&self.others);
+                personal.stream.mix(others);
                 let joined = std::mem::take(&mut personal.joined);
                 if personal.stream.encode(joined).is_err() {
                     personal.stream.rest(); // no memory for an encoder: silence in time is the best left

@@ -1,0 +1,123 @@
+//! The worker of the product with meetings full of bare-RTP attendees, for `bench/audio_beside_janus.py`.
+//!
+//! `audio_bench_server MEETINGS PEOPLE VOICES FIRST_PORT`: attendee number n, counted over all meetings, is expected at
+//! 127.0.0.1, port FIRST_PORT + n. Prints `ready PORT` when all have joined, PORT being the media port for all, and runs
+//! until its standard input ends.
+#![allow(missing_docs)]
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use campanile::worker::{self, Mailbox, ToSocket, WorkerConfig, WorkerHandle};
+use campanile_media::peer::Certificate;
+use campanile_media::peer::sdp::{Direction, PlainSection, SectionKind, plain_offer};
+use campanile_meeting::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
+use campanile_meeting::registry::Admission;
+use campanile_meeting::service::{Limits, ServiceConfig};
+use campanile_wire::api::{Capabilities, MeetingFeatures};
+use campanile_wire::signaling::{
+    Adaption, ClientDetails, ClientFrame, Duplex, Join, Sdp, ServerFrame, Subscribe, decode_server,
+};
+use uuid::Uuid;
+
+/// As often as a client's.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let numbers: Vec<usize> =
+        std::env::args().skip(1).map(|argument| argument.parse().expect("a number")).collect();
+    let [meetings, people, voices, first_port] = numbers[..] else {
+        panic!("audio_bench_server MEETINGS PEOPLE VOICES FIRST_PORT")
+    };
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let media_address = socket.local_addr().expect("bound");
+    let worker = worker::start(WorkerConfig {
+        socket,
+        service: ServiceConfig {
+            certificate: Certificate::generate().expect("a key can be made"),
+            media_address,
+            allow_plain: true,
+            limits: Limits { voices, ..Limits::default() },
+        },
+        seed: [5; 32],
+    })
+    .expect("a worker");
+    for number in 0..meetings * people {
+        let port = u16::try_from(first_port + number).expect("ports go up to 65535");
+        join(&worker, number / people, number, SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await;
+    }
+    println!("ready {}", media_address.port());
+    // The end of standard input, wherever that comes from.
+    let ended = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+    let _ = ended.await;
+    worker.stop();
+    std::process::exit(0);
+}
+
+async fn join(worker: &WorkerHandle, meeting: usize, number: usize, addr: SocketAddr) {
+    let id = |kind: u128, number: usize| Uuid::from_u128(kind << 64 | 0x9e37_79b9_7f4a_7c15 * number as u128);
+    let (session, mut mailbox) = worker.connect(Admission {
+        meeting: MeetingId(id(1, meeting)),
+        attendee: AttendeeKey { id: AttendeeId(id(2, number)), content: false },
+        account: "123456789012".parse().expect("twelve digits"),
+        external_user_id: format!("person-{number}"),
+        external_meeting_id: format!("meeting-{meeting}"),
+        capabilities: Capabilities::ALL,
+        features: MeetingFeatures::default(),
+    });
+    let join = Join {
+        protocol_version: 2,
+        flags: 2,
+        client: ClientDetails::default(),
+        audio_session_id: Some(number as u64 + 1),
+        wants_compressed_sdp: false,
+        adaption: Adaption::Default,
+        supported_adaptions: Vec::new(),
+        wants_all_temporal_layers: false,
+        disable_periodic_keyframes: false,
+        max_videos: None,
+    };
+    worker.frame(session, ClientFrame::Join(join)).await;
+    let audio = PlainSection::new(SectionKind::Audio, "0", Direction::SendRecv);
+    let subscribe = Subscribe {
+        duplex: Duplex::Receive,
+        send_streams: Vec::new(),
+        receive_stream_ids: Vec::new(),
+        sdp: Sdp::Plain(plain_offer(addr, &[audio])),
+        audio_host: Some("bench".to_owned()),
+        audio_muted: false,
+        video_subscriptions: Vec::new(),
+    };
+    worker.frame(session, ClientFrame::Subscribe(Box::new(subscribe))).await;
+    loop {
+        let Some(ToSocket::Frame(bytes)) = mailbox.recv().await else { panic!("turned away") };
+        match decode_server(&bytes).expect("our own frame") {
+            ServerFrame::SubscribeAck(_) => break,
+            ServerFrame::Error { status, description, .. } => panic!("{status} {description}"),
+            _ => {}
+        }
+    }
+    tokio::spawn(attend(worker.clone(), session, mailbox));
+}
+
+/// Reads what comes, and pings.
+async fn attend(worker: WorkerHandle, session: SessionId, mut mailbox: Mailbox) {
+    let mut next_ping = Instant::now() + PING_INTERVAL;
+    let mut id = 0;
+    loop {
+        let left = next_ping.saturating_duration_since(Instant::now());
+        match tokio::time::timeout(left, mailbox.recv()).await {
+            Ok(Some(ToSocket::Frame(_))) => {}
+            Ok(other) => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                panic!("{session:?} was let go at {since:?}: {other:?}");
+            }
+            Err(_) => {
+                id += 1;
+                worker.frame(session, ClientFrame::Ping { id }).await;
+                next_ping += PING_INTERVAL;
+            }
+        }
+    }
+}
