@@ -41,6 +41,7 @@ async fn main() {
             limits: Limits { voices, ..Limits::default() },
         },
         seed: [5; 32],
+        events: tokio::sync::mpsc::unbounded_channel().0,
     })
     .expect("a worker");
     for number in 0..meetings * people {
@@ -56,7 +57,7 @@ async fn main() {
 }
 
 async fn join(worker: &WorkerHandle, meeting: usize, number: usize, addr: SocketAddr) {
-    let id = |kind: u128, number: usize| Uuid::from_u128(kind << 64 | 0x9e37_79b9_7f4a_7c15 * number as u128);
+    let id = |kind: u128, number: usize| Uuid::from_u128((kind << 64) | (0x9e37_79b9_7f4a_7c15 * number as u128));
     let (session, mut mailbox) = worker.connect(Admission {
         meeting: MeetingId(id(1, meeting)),
         attendee: AttendeeKey { id: AttendeeId(id(2, number)), content: false },
