@@ -534,7 +534,7 @@ impl Meeting {
         }
         let has_media = self.sessions.values().any(|session| session.link.is_some());
         let interval = if has_media { TICK } else { SLOW_TICK };
-        self.next_tick = (self.next_tick + interval).max(cx.now - LAG_MAX.min(interval));
+        self.next_tick = (self.next_tick + interval).max(cx.now - LAG_MAX);
         let ticks = if has_media { 1 } else { SECOND_TICKS };
         self.ticks = (self.ticks / ticks + 1) * ticks;
         let every = |n: u64| self.ticks.is_multiple_of(n);
