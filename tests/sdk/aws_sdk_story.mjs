@@ -79,7 +79,11 @@ async function story() {
     placement,
   );
   check('AudioHostUrl is host:port', /^[^/]+:\d+$/.test(placement.AudioHostUrl), placement);
-  check('no telemetry leaves for elsewhere', placement.EventIngestionUrl === undefined, placement);
+  check(
+    "clients' telemetry stays here",
+    new URL(placement.EventIngestionUrl).origin === new URL(options.endpoint).origin,
+    placement,
+  );
   const { Meeting: retried, $metadata } = await client.createMeeting(request);
   same('a retry finds the same meeting', retried, meeting);
   check('answers carry a request id', $metadata.requestId?.length === 36, $metadata);
@@ -159,9 +163,6 @@ async function story() {
     client.createAttendee({ MeetingId, ExternalUserId: 'AWS:x' }),
   );
   await badRequest('a page of none is BadRequest', () => client.listAttendees({ MeetingId, MaxResults: 0 }));
-  await badRequest('an operation that is not there yet says so', () =>
-    client.stopMeetingTranscription({ MeetingId }),
-  );
   await checkError('a wrong secret is refused', 'InvalidSignatureException', 403, () =>
     clientWith(`${options['secret-key']}x`).getMeeting({ MeetingId }),
   );
@@ -176,6 +177,68 @@ async function story() {
     meeting,
   );
 
+  const listener = { Audio: 'Receive', Video: 'Receive', Content: 'Receive' };
+  const { Attendee: updated } = await client.updateAttendeeCapabilities({
+    MeetingId,
+    AttendeeId,
+    Capabilities: listener,
+  });
+  same('updateAttendeeCapabilities replaces all three', updated, { ...attendee, Capabilities: listener });
+  await client.batchUpdateAttendeeCapabilitiesExcept({
+    MeetingId,
+    ExcludedAttendeeIds: [{ AttendeeId }],
+    Capabilities,
+  });
+  const { Attendees: after } = await client.listAttendees({ MeetingId });
+  same(
+    'batchUpdateAttendeeCapabilitiesExcept leaves out who is excluded',
+    after.map(one => one.Capabilities),
+    after.map(one => (one.AttendeeId === AttendeeId ? listener : Capabilities)),
+  );
+  await notFound('capabilities of nobody are NotFound', () =>
+    client.updateAttendeeCapabilities({ MeetingId, AttendeeId: nobody, Capabilities: listener }),
+  );
+
+  const ResourceARN = meeting.MeetingArn;
+  await client.tagResource({ ResourceARN, Tags: [{ Key: 'team', Value: 'c' }, { Key: 'more', Value: '' }] });
+  await client.untagResource({ ResourceARN, TagKeys: ['more', 'never-was'] });
+  same(
+    'tags are added, replaced and removed',
+    (await client.listTagsForResource({ ResourceARN })).Tags,
+    [{ Key: 'team', Value: 'c' }],
+  );
+  await checkError('tags of nothing are ResourceNotFound', 'ResourceNotFoundException', 404, () =>
+    client.listTagsForResource({ ResourceARN: ResourceARN.replace(MeetingId, nobody) }),
+  );
+  const fifty = [...Array(50).keys()].map(n => ({ Key: `k${n}`, Value: 'v' }));
+  await checkError('too many tags are TooManyTags', 'TooManyTagsException', 400, () =>
+    client.tagResource({ ResourceARN, Tags: fifty }),
+  );
+
+  await checkError('no transcription can be stopped before it runs', 'UnprocessableEntityException', 422, () =>
+    client.stopMeetingTranscription({ MeetingId }),
+  );
+  await client.startMeetingTranscription({
+    MeetingId,
+    TranscriptionConfiguration: { EngineTranscribeSettings: { LanguageCode: 'en-US' } },
+  });
+  const stopped = await client.stopMeetingTranscription({ MeetingId });
+  same('transcription starts and stops', stopped.$metadata.httpStatusCode, 200);
+
+  const { Meeting: replica } = await client.createMeeting({
+    MediaRegion: 'us-west-2',
+    ExternalMeetingId: 'replica',
+    PrimaryMeetingId: MeetingId,
+  });
+  same('a replica names its primary', replica.PrimaryMeetingId, MeetingId);
+  await badRequest('a replica of a replica is BadRequest', () =>
+    client.createMeeting({
+      MediaRegion: 'us-west-2',
+      ExternalMeetingId: 'replica',
+      PrimaryMeetingId: replica.MeetingId,
+    }),
+  );
+
   const deleted = await client.deleteAttendee({ MeetingId, AttendeeId });
   same('deleteAttendee answers 204', deleted.$metadata.httpStatusCode, 204);
   await notFound('a deleted attendee is NotFound', () => client.getAttendee({ MeetingId, AttendeeId }));
@@ -184,6 +247,7 @@ async function story() {
     same('deleteMeeting answers 204', ended.$metadata.httpStatusCode, 204);
     await notFound('a deleted meeting is NotFound', () => client.getMeeting({ MeetingId: one }));
   }
+  await notFound('a replica ends with its primary', () => client.getMeeting({ MeetingId: replica.MeetingId }));
   await notFound('its attendees are NotFound', () => client.listAttendees({ MeetingId }));
   const { Meeting: again } = await client.createMeeting(request);
   check('its request token makes a new meeting', again.MeetingId !== MeetingId, again);

@@ -1,6 +1,6 @@
 """The whole life of a meeting through unmodified boto3, against a running Campanile.
 
-    python boto3_story.py --endpoint URL --access-key ID --secret-key SECRET [--region REGION]
+    python boto3_story.py --endpoint URL --access-key ID --secret-key SECRET [--region REGION] [--role ARN]
 
 Prints one line for each check and exits with 1 if any failed.
 """
@@ -75,7 +75,8 @@ def story(arguments):
           and placement["SignalingUrl"].endswith(f"/control/{meeting_id}"), placement)
     check("AudioHostUrl is host:port",
           "//" not in placement["AudioHostUrl"] and placement["AudioHostUrl"].rpartition(":")[2].isdigit(), placement)
-    check("no telemetry leaves for elsewhere", "EventIngestionUrl" not in placement, placement)
+    check("clients' telemetry stays here",
+          placement["EventIngestionUrl"].startswith(arguments.endpoint.rstrip("/") + "/"), placement)
     check("a retry finds the same meeting", client.create_meeting(**request)["Meeting"] == meeting)
     other = dict(request, ClientRequestToken=str(uuid.uuid4()))
     other_id = client.create_meeting(**other)["Meeting"]["MeetingId"]
@@ -142,10 +143,88 @@ def story(arguments):
                 lambda: client.list_attendees(MeetingId=meeting_id, MaxResults=101))
     check_error("101 attendees at once are BadRequest", client, "BadRequestException", 400,
                 lambda: client.batch_create_attendee(MeetingId=meeting_id, Attendees=[{"ExternalUserId": "xx"}] * 101))
-    check_error("an operation that is not there yet says so", client, "BadRequestException", 400,
-                lambda: client.stop_meeting_transcription(MeetingId=meeting_id))
     check_error("a wrong secret is refused", client, "InvalidSignatureException", 403,
                 lambda: client_with(arguments.secret_key + "x").get_meeting(MeetingId=meeting_id))
+
+    listener = {"Audio": "Receive", "Video": "Receive", "Content": "Receive"}
+    updated = client.update_attendee_capabilities(
+        MeetingId=meeting_id, AttendeeId=attendee["AttendeeId"], Capabilities=listener)["Attendee"]
+    check("update_attendee_capabilities replaces all three",
+          updated == dict(attendee, Capabilities=listener), updated)
+    client.batch_update_attendee_capabilities_except(
+        MeetingId=meeting_id, ExcludedAttendeeIds=[{"AttendeeId": attendee["AttendeeId"]}], Capabilities=capabilities)
+    after = client.list_attendees(MeetingId=meeting_id)["Attendees"]
+    check("batch_update_attendee_capabilities_except leaves out who is excluded",
+          all(one["Capabilities"] == (listener if one["AttendeeId"] == attendee["AttendeeId"] else capabilities)
+              for one in after) and len(after) == 7, after)
+    check_error("capabilities beyond the rules are BadRequest", client, "BadRequestException", 400,
+                lambda: client.update_attendee_capabilities(
+                    MeetingId=meeting_id, AttendeeId=attendee["AttendeeId"],
+                    Capabilities={"Audio": "None", "Video": "None", "Content": "Receive"}))
+    check_error("capabilities of nobody are NotFound", client, "NotFoundException", 404,
+                lambda: client.update_attendee_capabilities(
+                    MeetingId=meeting_id, AttendeeId=nobody, Capabilities=listener))
+
+    arn = meeting["MeetingArn"]
+    client.tag_resource(ResourceARN=arn, Tags=[{"Key": "team", "Value": "c"}, {"Key": "more", "Value": ""}])
+    client.untag_resource(ResourceARN=arn, TagKeys=["more", "never-was"])
+    tags = client.list_tags_for_resource(ResourceARN=arn)["Tags"]
+    check("tags are added, replaced and removed", tags == [{"Key": "team", "Value": "c"}], tags)
+    check_error("tags of nothing are ResourceNotFound", client, "ResourceNotFoundException", 404,
+                lambda: client.list_tags_for_resource(ResourceARN=arn.replace(meeting_id, nobody)))
+    check_error("too many tags are TooManyTags", client, "TooManyTagsException", 400,
+                lambda: client.tag_resource(
+                    ResourceARN=arn, Tags=[{"Key": f"k{n}", "Value": "v"} for n in range(50)]))
+
+    check_error("no transcription can be stopped before it runs", client, "UnprocessableEntityException", 422,
+                lambda: client.stop_meeting_transcription(MeetingId=meeting_id))
+    client.start_meeting_transcription(
+        MeetingId=meeting_id,
+        TranscriptionConfiguration={"EngineTranscribeSettings": {"LanguageCode": "en-US"}})
+    stopped = client.stop_meeting_transcription(MeetingId=meeting_id)
+    check("transcription starts and stops", stopped["ResponseMetadata"]["HTTPStatusCode"] == 200, stopped)
+    check_error("two engines are BadRequest", client, "BadRequestException", 400,
+                lambda: client.start_meeting_transcription(MeetingId=meeting_id, TranscriptionConfiguration={}))
+
+    replicas = [
+        client.create_meeting(MediaRegion="us-west-2", ExternalMeetingId="replica", PrimaryMeetingId=meeting_id)["Meeting"]
+        for _ in range(4)
+    ]
+    check("replicas name their primary", all(one["PrimaryMeetingId"] == meeting_id for one in replicas), replicas)
+    try:
+        client.create_meeting(MediaRegion="us-west-2", ExternalMeetingId="fifth", PrimaryMeetingId=meeting_id)
+        check("a fifth replica is LimitExceeded", False)
+    except client.exceptions.LimitExceededException as error:
+        # boto3 tries this one again, so its attempts are not looked at.
+        check("a fifth replica is LimitExceeded", error.response["Code"] == "LimitExceeded", error.response)
+
+    big = client.create_meeting(MediaRegion="us-east-1", ExternalMeetingId="big")["Meeting"]["MeetingId"]
+    hundred = client.batch_create_attendee(
+        MeetingId=big, Attendees=[{"ExternalUserId": f"person {n}"} for n in range(100)])
+    check("a hundred attendees at once", (len(hundred["Attendees"]), hundred["Errors"]) == (100, []), hundred["Errors"])
+    client.delete_meeting(MeetingId=big)
+
+    sts = boto3.client(
+        "sts", endpoint_url=arguments.endpoint, region_name=arguments.region,
+        aws_access_key_id=arguments.access_key, aws_secret_access_key=arguments.secret_key)
+    identity = sts.get_caller_identity()
+    check("get_caller_identity names the account", identity["Account"] == arn.split(":")[4], identity)
+    if arguments.role:
+        keys = sts.assume_role(RoleArn=arguments.role, RoleSessionName="story")["Credentials"]
+        temporary = boto3.client(
+            "chime-sdk-meetings", endpoint_url=arguments.endpoint, region_name=arguments.region,
+            aws_access_key_id=keys["AccessKeyId"], aws_secret_access_key=keys["SecretAccessKey"],
+            aws_session_token=keys["SessionToken"])
+        check("temporary keys of an assumed role sign",
+              temporary.get_meeting(MeetingId=meeting_id)["Meeting"] == meeting)
+        check_error("beyond the role's policy is Forbidden", temporary, "ForbiddenException", 403,
+                    lambda: temporary.update_attendee_capabilities(
+                        MeetingId=meeting_id, AttendeeId=attendee["AttendeeId"], Capabilities=listener))
+        try:
+            sts.assume_role(RoleArn=arguments.role + "-else", RoleSessionName="story")
+            check("an unknown role is AccessDenied", False)
+        except ClientError as error:
+            check("an unknown role is AccessDenied", error.response["Error"]["Code"] == "AccessDenied", error.response)
 
     deleted = client.delete_attendee(MeetingId=meeting_id, AttendeeId=attendee["AttendeeId"])
     check("delete_attendee answers 204", deleted["ResponseMetadata"]["HTTPStatusCode"] == 204, deleted)
@@ -156,6 +235,8 @@ def story(arguments):
         check("delete_meeting answers 204", deleted["ResponseMetadata"]["HTTPStatusCode"] == 204, deleted)
         check_error("a deleted meeting is NotFound", client, "NotFoundException", 404,
                     lambda: client.get_meeting(MeetingId=one))
+    check_error("a replica ends with its primary", client, "NotFoundException", 404,
+                lambda: client.get_meeting(MeetingId=replicas[0]["MeetingId"]))
     check_error("its attendees are NotFound", client, "NotFoundException", 404,
                 lambda: client.list_attendees(MeetingId=meeting_id))
     again = client.create_meeting(**request)["Meeting"]["MeetingId"]
@@ -169,6 +250,7 @@ def main():
     parser.add_argument("--access-key", required=True)
     parser.add_argument("--secret-key", required=True)
     parser.add_argument("--region", default="us-east-1")
+    parser.add_argument("--role", help="ARN of a role with the policy AmazonChimeSDK that these keys may assume")
     story(parser.parse_args())
     print(f"{failures} failed" if failures else "all passed")
     sys.exit(1 if failures else 0)

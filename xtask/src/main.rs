@@ -18,7 +18,7 @@ const USAGE: &str = "\
 cargo xtask dev [ARGS...]                 build and start Campanile; ARGS go to `campanile dev`
 cargo xtask test [--long] [WORDS]         run every test, or only those whose name contains WORDS
 cargo xtask bench [join] [ARGS...]        measure joining with a release build
-cargo xtask sim --seed N [WORDS]          run the simulated meetings with one seed
+cargo xtask sim [--seed N | --seeds N]   meetings at random in virtual time
 cargo xtask fuzz [TARGET] [SECONDS]       libFuzzer on one target, or on each in turn";
 
 fn main() -> ExitCode {

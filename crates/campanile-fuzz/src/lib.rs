@@ -42,6 +42,8 @@ macro_rules! targets {
 
 targets! {
     api_requests = campanile_wire::api::fuzz::requests, 50_000;
+    client_report = campanile::client_events::fuzz::report, 20_000;
+    iam_policy = campanile::iam::fuzz::policy, 20_000;
     join_token = campanile_meeting::registry::fuzz::join_token, 50_000;
     mixer = mixer, 2_000;
     operations = operations, 1_500;
@@ -51,6 +53,7 @@ targets! {
     rtp = campanile_media::rtp::fuzz::rtp, 50_000;
     sdp = campanile_media::peer::sdp::fuzz::sdp, 10_000;
     server_frame = campanile_wire::fuzz::server_frame, 50_000;
+    session_token = campanile::directory::fuzz::session_token, 20_000;
     signaling_frame = campanile_wire::fuzz::signaling_frame, 50_000;
     sigv4 = sigv4, 20_000;
     srtp = campanile_media::peer::srtp::fuzz::srtp, 20_000;

@@ -324,6 +324,7 @@ impl World {
                     }
                     frame.encode(1);
                 }
+                Some(Output::Event(_)) => {}
                 Some(Output::Close { session, reason, .. }) => {
                     assert!(
                         !is_innocent(&self.connections, session),

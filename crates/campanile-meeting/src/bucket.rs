@@ -1,10 +1,10 @@
 //! A token bucket: so many at once, so many a second.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Fills at a constant rate up to its burst; each event takes one token.
 #[derive(Debug, Clone)]
-pub(crate) struct TokenBucket {
+pub struct TokenBucket {
     tokens: f64,
     rate_per_second: f64,
     burst: f64,
@@ -13,12 +13,12 @@ pub(crate) struct TokenBucket {
 
 impl TokenBucket {
     /// A full bucket.
-    pub(crate) fn new(now: Instant, rate_per_second: f64, burst: f64) -> TokenBucket {
+    pub fn new(now: Instant, rate_per_second: f64, burst: f64) -> TokenBucket {
         TokenBucket { tokens: burst, rate_per_second, burst, filled_at: now }
     }
 
     /// Takes one token; false when there is none.
-    pub(crate) fn take(&mut self, now: Instant) -> bool {
+    pub fn take(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.filled_at).as_secs_f64();
         self.tokens = (self.tokens + passed * self.rate_per_second).min(self.burst);
         self.filled_at = now;
@@ -27,6 +27,12 @@ impl TokenBucket {
             self.tokens -= 1.0;
         }
         there
+    }
+
+    /// How long until there is a token, counted from the last [`take`](Self::take).
+    pub fn until_next(&self) -> Duration {
+        let missing = (1.0 - self.tokens).max(0.0);
+        Duration::try_from_secs_f64(missing / self.rate_per_second).unwrap_or(Duration::MAX)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Pure, like `campanile-media`: it opens no socket, reads no clock, takes no lock.
 
-mod bucket;
+pub mod bucket;
 mod data;
 pub mod ids;
 mod link;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use campanile_media::mix::{LegId, Mixer};
 use campanile_media::peer::{Peer, PeerState};
+use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::{
     Adaption, AudioStatus, AudioStreamIdInfo, ClientFrame, DataMessage, FrameKind, Index, Join, JoinAck,
     ServerFrame, TurnCredentials, VideoCodec,
@@ -16,7 +17,7 @@ use crate::data::{DataMessages, Verdict};
 use crate::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use crate::registry::Admission;
 use crate::roster::Levels;
-use crate::service::Cx;
+use crate::service::{Cx, Event};
 use crate::session::{LOST_GRACE, Phase, SILENCE_MAX, Session};
 use crate::source::Source;
 
@@ -85,6 +86,10 @@ pub(crate) struct Meeting {
     next_tick: Instant,
     ticks: u64,
     over: bool,
+    /// Somebody's presence has changed since the registry was told.
+    presence_due: bool,
+    /// What it was told.
+    present_told: usize,
 }
 
 impl Meeting {
@@ -111,6 +116,8 @@ impl Meeting {
             next_tick: now + phase,
             ticks: 0,
             over: false,
+            presence_due: false,
+            present_told: 0,
         }
     }
 
@@ -338,6 +345,7 @@ impl Meeting {
         if let Some(link) = &session.link {
             cx.directory.remove(link, id);
         }
+        self.presence_due |= session.present;
         session.end(cx.now);
     }
 
@@ -388,6 +396,29 @@ impl Meeting {
         for content in [true, false] {
             self.end_attendee(cx, AttendeeKey { id: attendee, content }, AudioStatus::AttendeeRemoved);
         }
+    }
+
+    /// The attendee may do something else from now on. What it may no longer say, show, hear or see ends at once; its
+    /// client learns of it from the index, and takes up what it newly may with its next SUBSCRIBE.
+    pub(crate) fn set_capabilities(&mut self, cx: &Cx<'_>, attendee: AttendeeId, capabilities: Capabilities) {
+        let theirs: Vec<_> =
+            self.sessions.values().filter(|s| s.attendee.id == attendee).map(|s| s.id).collect();
+        for id in theirs {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            session.capabilities = capabilities;
+            self.mixer.set_can_speak(LegId(session.audio_stream_id), session.may_speak());
+            for source in self.sources.values_mut() {
+                if !session.may_see(source.attendee.content) {
+                    source.subscribers.retain(|subscriber| subscriber.session != id);
+                }
+            }
+            if !session.may_show() {
+                self.unpublish(id);
+            }
+            info!(meeting_id = %self.id, attendee_id = %attendee, "capabilities changed");
+        }
+        self.retarget_all(cx);
+        self.index_due = true;
     }
 
     /// The client has sent what no such client sends: it is told so, and its session ends.
@@ -481,6 +512,7 @@ impl Meeting {
         }
         session.present = true;
         session.told_muted = session.muted;
+        self.presence_due = true;
         info!(meeting_id = %meeting, attendee_id = %session.attendee, "present");
         let mut entries = vec![AudioStreamIdInfo::Present {
             audio_stream_id: session.audio_stream_id,
@@ -502,7 +534,7 @@ impl Meeting {
         }
         let has_media = self.sessions.values().any(|session| session.link.is_some());
         let interval = if has_media { TICK } else { SLOW_TICK };
-        self.next_tick = (self.next_tick + interval).max(cx.now - LAG_MAX.min(interval));
+        self.next_tick = (self.next_tick + interval).max(cx.now - LAG_MAX);
         let ticks = if has_media { 1 } else { SECOND_TICKS };
         self.ticks = (self.ticks / ticks + 1) * ticks;
         let every = |n: u64| self.ticks.is_multiple_of(n);
@@ -565,6 +597,13 @@ impl Meeting {
             self.index_due = false;
             self.next_index = cx.now + INDEX_INTERVAL;
             self.send_index(cx);
+        }
+        if std::mem::take(&mut self.presence_due) {
+            let attendees = self.sessions.values().filter(|s| s.present && !s.attendee.content).count();
+            if attendees != self.present_told {
+                self.present_told = attendees;
+                cx.event(Event::Present { meeting: self.id, attendees });
+            }
         }
     }
 

@@ -4,18 +4,22 @@
 //! memory at once; what it changed waits in [`Registry::take_writes`] for the shell, which makes it durable *before it
 //! answers*. Live sessions are the worker's: the shell tells it of deletions, which it reads off the same writes.
 //!
-//! Left to others: SigV4 and HTTP (the shell), what the JSON looks like and the rules of a request by itself
-//! (`campanile_wire::api`), when an idle meeting ends (later).
+//! A meeting ends by DeleteMeeting, with its primary, a day after its creation, and when nobody has been present for a
+//! while: the shell passes on who is present, and calls [`Registry::handle_timeout`] when [`Registry::poll_timeout`] says.
+//!
+//! Left to others: SigV4, IAM, request rates and HTTP (the shell), what the JSON looks like and the rules of a request by
+//! itself (`campanile_wire::api`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use campanile_wire::api::{
-    Capabilities, Capability, ContentResolution, Invalid, JoinToken, MeetingFeatures, NetworkType,
-    NewAttendee, NewMeeting, NotificationsConfiguration, Tag, VideoResolution,
+    ATTENDEES_MAX, Capabilities, Capability, ContentResolution, Invalid, JoinToken, MeetingFeatures,
+    NetworkType, NewAttendee, NewMeeting, NotificationsConfiguration, TAGS_MAX, Tag,
+    TranscriptionConfiguration, VideoResolution,
 };
 use rand_chacha::ChaCha12Rng;
 use rand_core::RngCore as _;
@@ -26,6 +30,36 @@ use crate::ids::{AccountId, AttendeeId, AttendeeKey, CONTENT_SUFFIX, MeetingId};
 
 /// Characters of a join token: unpadded base64 of 73, `<attendee id>:<128 secret bits in UUID layout>`.
 const JOIN_TOKEN_CHARS: usize = 98;
+
+/// How much there may be, and how long it lasts. The defaults are the documented quotas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryLimits {
+    /// Meetings of one account at a time, replicas included.
+    pub meetings_per_account: usize,
+    /// Attendees of one meeting, joined or not; a meeting may set itself less.
+    pub attendees_per_meeting: u16,
+    /// Replicas of one primary meeting.
+    pub replicas_per_primary: usize,
+    /// A meeting ends after so long with nobody present, counted from its creation too. Replicas are exempt.
+    pub idle_ms: u64,
+    /// A meeting ends this long after its creation, whoever is present.
+    pub lifetime_ms: u64,
+    /// Whether the same ExternalUserId finds the attendee that it made.
+    pub one_attendee_per_user: bool,
+}
+
+impl Default for RegistryLimits {
+    fn default() -> RegistryLimits {
+        RegistryLimits {
+            meetings_per_account: 250,
+            attendees_per_meeting: ATTENDEES_MAX,
+            replicas_per_primary: 4,
+            idle_ms: 5 * 60 * 1000,
+            lifetime_ms: 24 * 60 * 60 * 1000,
+            one_attendee_per_user: true,
+        }
+    }
+}
 
 /// A meeting's record, as stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,6 +88,12 @@ pub struct MeetingRecord {
     pub network: Option<NetworkType>,
     /// When it was created, in milliseconds since the Unix epoch.
     pub created_unix_ms: u64,
+    /// The meeting that this one is a replica of.
+    #[serde(default)]
+    pub primary: Option<MeetingId>,
+    /// What StartMeetingTranscription asked for, until it is stopped.
+    #[serde(default)]
+    pub transcription: Option<TranscriptionConfiguration>,
 }
 
 /// An attendee's record, as stored. The join token is not stored: it follows from the id and the generation.
@@ -78,6 +118,8 @@ pub enum Write {
     Meeting(Box<MeetingRecord>),
     /// Store this attendee.
     Attendee(AttendeeRecord),
+    /// Store this attendee, whose capabilities have changed: the worker must hear of it too.
+    Capabilities(AttendeeRecord),
     /// Forget this meeting and all its attendees.
     MeetingDeleted(MeetingId),
     /// Forget this attendee.
@@ -96,6 +138,18 @@ pub enum RegistryError {
     /// The meeting has as many attendees as it may; deleting one frees a place.
     #[error("The meeting may have at most {0} attendees; delete one to make room")]
     AttendeeLimit(u16),
+    /// The account has as many meetings as it may.
+    #[error("The account may have at most {0} meetings at a time; delete one, or let one end, to make room")]
+    MeetingLimit(usize),
+    /// The primary meeting has as many replicas as it may.
+    #[error("A primary meeting may have at most {0} replicas; delete one to make room")]
+    ReplicaLimit(usize),
+    /// The meeting would have more tags than it may.
+    #[error("A meeting may have at most {0} tags; remove some to make room")]
+    TooManyTags(usize),
+    /// There is no transcription to be stopped.
+    #[error("The meeting is not being transcribed")]
+    NoTranscription,
     /// The request breaks a rule.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -174,11 +228,39 @@ fn claimed_attendee(token: &str) -> Option<AttendeeId> {
 struct Entry {
     record: MeetingRecord,
     attendees: BTreeMap<AttendeeId, AttendeeRecord>,
+    replicas: BTreeSet<MeetingId>,
+    /// Attendees whose media path stands.
+    present: usize,
+    /// Since when nobody has been present, while that is so. Not stored: after a restart everybody gets the time to
+    /// come back.
+    idle_since_unix_ms: u64,
+}
+
+impl Entry {
+    fn new(record: MeetingRecord, idle_since_unix_ms: u64) -> Entry {
+        Entry {
+            record,
+            attendees: BTreeMap::new(),
+            replicas: BTreeSet::new(),
+            present: 0,
+            idle_since_unix_ms,
+        }
+    }
+
+    /// When the meeting ends if nothing happens, in milliseconds since the Unix epoch.
+    fn ends_at(&self, limits: &RegistryLimits) -> u64 {
+        let old = self.record.created_unix_ms.saturating_add(limits.lifetime_ms);
+        if self.present > 0 || self.record.primary.is_some() {
+            return old;
+        }
+        old.min(self.idle_since_unix_ms.saturating_add(limits.idle_ms))
+    }
 }
 
 /// All records of an installation.
 #[derive(Debug)]
 pub struct Registry {
+    limits: RegistryLimits,
     key: JoinTokenKey,
     rng: ChaCha12Rng,
     /// The last four hex digits of every meeting id made here, so that any node can tell whose a meeting is.
@@ -186,21 +268,55 @@ pub struct Registry {
     meetings: BTreeMap<MeetingId, Entry>,
     /// Which living meeting each ClientRequestToken made.
     requests: BTreeMap<(AccountId, String), MeetingId>,
+    /// How many meetings each account has.
+    counts: BTreeMap<AccountId, usize>,
+    /// When each meeting ends, as of now: exactly [`Entry::ends_at`] of each.
+    ends: BTreeSet<(u64, MeetingId)>,
     writes: Vec<Write>,
 }
 
 impl Registry {
     /// An empty registry. `rng` makes ids, which are not secrets; `key` makes tokens, which are.
     pub fn new(key: JoinTokenKey, cell: u16, rng: ChaCha12Rng) -> Registry {
-        Registry { key, rng, cell, meetings: BTreeMap::new(), requests: BTreeMap::new(), writes: Vec::new() }
+        Registry {
+            limits: RegistryLimits::default(),
+            key,
+            rng,
+            cell,
+            meetings: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            ends: BTreeSet::new(),
+            writes: Vec::new(),
+        }
     }
 
-    /// Takes back what was stored. An attendee without its meeting is dropped: records are stored a meeting first, so it
-    /// can only be the remains of a damaged store.
-    pub fn restore(&mut self, meetings: Vec<MeetingRecord>, attendees: Vec<AttendeeRecord>) {
+    /// With other limits than the documented ones.
+    pub fn with_limits(self, limits: RegistryLimits) -> Registry {
+        Registry { limits, ..self }
+    }
+
+    /// Takes back what was stored. Nobody is present yet: those who were have as long to come back as a new meeting's
+    /// first attendee. An attendee without its meeting is dropped: records are stored a meeting first, so it can only be
+    /// the remains of a damaged store.
+    pub fn restore(
+        &mut self,
+        now_unix_ms: u64,
+        meetings: Vec<MeetingRecord>,
+        attendees: Vec<AttendeeRecord>,
+    ) {
         for record in meetings {
-            self.requests.insert((record.account, record.client_request_token.clone()), record.id);
-            self.meetings.insert(record.id, Entry { record, attendees: BTreeMap::new() });
+            self.insert(record, now_unix_ms);
+        }
+        let replicas: Vec<_> =
+            self.meetings.values().filter_map(|e| Some((e.record.primary?, e.record.id))).collect();
+        for (primary, replica) in replicas {
+            match self.meetings.get_mut(&primary) {
+                Some(entry) => {
+                    entry.replicas.insert(replica);
+                }
+                None => tracing::warn!(meeting_id = %replica, "stored replica has no primary"),
+            }
         }
         for attendee in attendees {
             match self.meetings.get_mut(&attendee.meeting) {
@@ -222,11 +338,41 @@ impl Registry {
         self.meetings.len()
     }
 
+    /// When [`Registry::handle_timeout`] is wanted next, in milliseconds since the Unix epoch; `None` without meetings.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.ends.first().map(|(end, _)| *end)
+    }
+
+    /// Ends the meetings whose time has come.
+    pub fn handle_timeout(&mut self, now_unix_ms: u64) {
+        while let Some(&(end, meeting)) = self.ends.first()
+            && end <= now_unix_ms
+        {
+            let why = match self.meetings.get(&meeting) {
+                Some(entry) if entry.present > 0 => "its time is up",
+                _ => "nobody is present",
+            };
+            tracing::info!(meeting_id = %meeting, why, "meeting ends");
+            self.end(meeting);
+        }
+    }
+
+    /// The media side tells how many attendees are present in a meeting. Of one that has ended it may still tell.
+    pub fn set_present(&mut self, now_unix_ms: u64, meeting: MeetingId, attendees: usize) {
+        self.reschedule(meeting, |entry| {
+            if entry.present > 0 && attendees == 0 {
+                entry.idle_since_unix_ms = now_unix_ms;
+            }
+            entry.present = attendees;
+        });
+    }
+
     /// CreateMeeting. The same ClientRequestToken finds the meeting it made while that lives, whatever else is asked for,
     /// as the service does.
     ///
     /// # Errors
-    /// `Invalid` for a replica, which is not there yet.
+    /// `MeetingLimit` and `ReplicaLimit` when there is no room; `Invalid` when `PrimaryMeetingId` names no primary
+    /// meeting of this account (the operation models no other answer).
     pub fn create_meeting(
         &mut self,
         account: AccountId,
@@ -237,9 +383,10 @@ impl Registry {
         if let Some(entry) = self.requests.get(&request).and_then(|id| self.meetings.get(id)) {
             return Ok(entry.record.clone());
         }
-        if new.primary_meeting_id.is_some() {
-            let why = "PrimaryMeetingId: replica meetings are not available in this version";
-            return Err(Invalid(why.into()).into());
+        let primary = new.primary_meeting_id.map(|id| self.primary(account, &id)).transpose()?;
+        let max = self.limits.meetings_per_account;
+        if self.counts.get(&account).is_some_and(|count| *count >= max) {
+            return Err(RegistryError::MeetingLimit(max));
         }
         let record = MeetingRecord {
             id: self.new_meeting_id(),
@@ -254,9 +401,14 @@ impl Registry {
             tags: new.tags,
             network: new.network,
             created_unix_ms: now_unix_ms,
+            primary,
+            transcription: None,
         };
-        self.requests.insert(request, record.id);
-        self.meetings.insert(record.id, Entry { record: record.clone(), attendees: BTreeMap::new() });
+        if let Some(primary) = primary {
+            let primary = self.meetings.get_mut(&primary).expect("found above");
+            primary.replicas.insert(record.id);
+        }
+        self.insert(record.clone(), now_unix_ms);
         self.writes.push(Write::Meeting(Box::new(record.clone())));
         Ok(record)
     }
@@ -266,13 +418,66 @@ impl Registry {
         Ok(&self.entry(account, meeting)?.record)
     }
 
-    /// DeleteMeeting, with its attendees.
+    /// DeleteMeeting, with its attendees and its replicas.
     pub fn delete_meeting(&mut self, account: AccountId, meeting: MeetingId) -> Result<(), RegistryError> {
-        let token = self.entry(account, meeting)?.record.client_request_token.clone();
-        self.meetings.remove(&meeting);
-        self.requests.remove(&(account, token));
-        self.writes.push(Write::MeetingDeleted(meeting));
+        self.entry(account, meeting)?;
+        self.end(meeting);
         Ok(())
+    }
+
+    /// TagResource: adds tags, and replaces the values of keys that are there.
+    pub fn tag(
+        &mut self,
+        account: AccountId,
+        meeting: MeetingId,
+        tags: Vec<Tag>,
+    ) -> Result<(), RegistryError> {
+        self.change(account, meeting, |record| {
+            for tag in tags {
+                match record.tags.iter_mut().find(|known| known.key == tag.key) {
+                    Some(known) => known.value = tag.value,
+                    None => record.tags.push(tag),
+                }
+            }
+            if record.tags.len() > TAGS_MAX { Err(RegistryError::TooManyTags(TAGS_MAX)) } else { Ok(()) }
+        })
+    }
+
+    /// UntagResource: a key that is not there is no error.
+    pub fn untag(
+        &mut self,
+        account: AccountId,
+        meeting: MeetingId,
+        keys: &[String],
+    ) -> Result<(), RegistryError> {
+        self.change(account, meeting, |record| {
+            record.tags.retain(|tag| !keys.contains(&tag.key));
+            Ok(())
+        })
+    }
+
+    /// StartMeetingTranscription: records what is asked for; once more replaces it.
+    pub fn start_transcription(
+        &mut self,
+        account: AccountId,
+        meeting: MeetingId,
+        configuration: TranscriptionConfiguration,
+    ) -> Result<(), RegistryError> {
+        self.change(account, meeting, |record| {
+            record.transcription = Some(configuration);
+            Ok(())
+        })
+    }
+
+    /// StopMeetingTranscription.
+    pub fn stop_transcription(
+        &mut self,
+        account: AccountId,
+        meeting: MeetingId,
+    ) -> Result<(), RegistryError> {
+        self.change(account, meeting, |record| {
+            record.transcription.take().map(drop).ok_or(RegistryError::NoTranscription)
+        })
     }
 
     /// CreateAttendee. The same ExternalUserId again finds the attendee it made, if capabilities are equal or not given.
@@ -295,10 +500,12 @@ impl Registry {
             attendee.external_user_id == new.external_user_id
                 && new.capabilities.is_none_or(|asked| asked == attendee.capabilities)
         };
-        if let Some(existing) = entry.attendees.values().find(same) {
+        if self.limits.one_attendee_per_user
+            && let Some(existing) = entry.attendees.values().find(same)
+        {
             return Ok(existing.clone());
         }
-        let max = features.attendees_max();
+        let max = features.attendees_max().min(self.limits.attendees_per_meeting);
         if entry.attendees.len() >= usize::from(max) {
             return Err(RegistryError::AttendeeLimit(max));
         }
@@ -342,6 +549,45 @@ impl Registry {
         let page: Vec<_> = rest.by_ref().take(max).collect();
         let next = rest.next().and(page.last()).map(|last| last.id);
         Ok((page, next))
+    }
+
+    /// UpdateAttendeeCapabilities: replaces all three.
+    pub fn set_capabilities(
+        &mut self,
+        account: AccountId,
+        meeting: MeetingId,
+        attendee: AttendeeId,
+        capabilities: Capabilities,
+    ) -> Result<AttendeeRecord, RegistryError> {
+        self.attendee(account, meeting, attendee)?;
+        let entry = self.meetings.get_mut(&meeting).expect("found above");
+        permitted(&capabilities, &entry.record.features)?;
+        let record = entry.attendees.get_mut(&attendee).expect("found above");
+        if record.capabilities != capabilities {
+            record.capabilities = capabilities;
+            self.writes.push(Write::Capabilities(record.clone()));
+        }
+        Ok(record.clone())
+    }
+
+    /// BatchUpdateAttendeeCapabilitiesExcept: all attendees but these, of whom some may not be there.
+    pub fn set_capabilities_except(
+        &mut self,
+        account: AccountId,
+        meeting: MeetingId,
+        excluded: &BTreeSet<AttendeeId>,
+        capabilities: Capabilities,
+    ) -> Result<(), RegistryError> {
+        let features = self.entry(account, meeting)?.record.features;
+        permitted(&capabilities, &features)?;
+        let entry = self.meetings.get_mut(&meeting).expect("found above");
+        for record in entry.attendees.values_mut() {
+            if !excluded.contains(&record.id) && record.capabilities != capabilities {
+                record.capabilities = capabilities;
+                self.writes.push(Write::Capabilities(record.clone()));
+            }
+        }
+        Ok(())
     }
 
     /// DeleteAttendee: its token is void at once.
@@ -391,12 +637,92 @@ impl Registry {
         })
     }
 
+    /// Whose join token this is, or was: clients tell of a meeting's end when their record is gone.
+    pub fn recognize(&self, token: &str) -> Option<AttendeeId> {
+        let token = token.strip_suffix(CONTENT_SUFFIX).unwrap_or(token);
+        let id = claimed_attendee(token)?;
+        let right = self.key.token(id, 0);
+        constant_time::verify_slices_are_equal(right.reveal().as_bytes(), token.as_bytes()).ok()?;
+        Some(id)
+    }
+
+    /// The account of a meeting that has this attendee.
+    pub fn owner_of(&self, meeting: MeetingId, attendee: AttendeeId) -> Option<AccountId> {
+        let entry = self.meetings.get(&meeting)?;
+        entry.attendees.contains_key(&attendee).then_some(entry.record.account)
+    }
+
     /// Another account's meeting is not there, as far as this one can tell.
     fn entry(&self, account: AccountId, meeting: MeetingId) -> Result<&Entry, RegistryError> {
         self.meetings
             .get(&meeting)
             .filter(|entry| entry.record.account == account)
             .ok_or(RegistryError::MeetingNotFound(meeting))
+    }
+
+    /// The primary meeting that a request names, with room for one more replica.
+    fn primary(&self, account: AccountId, id: &str) -> Result<MeetingId, RegistryError> {
+        let unknown = || Invalid(format!("PrimaryMeetingId <{id}> is not a meeting of this account"));
+        let entry = id.parse().ok().and_then(|id| self.entry(account, id).ok()).ok_or_else(unknown)?;
+        if entry.record.primary.is_some() {
+            return Err(Invalid(format!("PrimaryMeetingId <{id}> is itself a replica")).into());
+        }
+        let max = self.limits.replicas_per_primary;
+        if entry.replicas.len() >= max { Err(RegistryError::ReplicaLimit(max)) } else { Ok(entry.record.id) }
+    }
+
+    /// Changes a meeting's record, if `change` accepts it, and writes it.
+    fn change(
+        &mut self,
+        account: AccountId,
+        meeting: MeetingId,
+        change: impl FnOnce(&mut MeetingRecord) -> Result<(), RegistryError>,
+    ) -> Result<(), RegistryError> {
+        let mut record = self.entry(account, meeting)?.record.clone();
+        change(&mut record)?;
+        let entry = self.meetings.get_mut(&meeting).expect("found above");
+        entry.record = record.clone();
+        self.writes.push(Write::Meeting(Box::new(record)));
+        Ok(())
+    }
+
+    fn insert(&mut self, record: MeetingRecord, idle_since_unix_ms: u64) {
+        let (account, id) = (record.account, record.id);
+        self.requests.insert((account, record.client_request_token.clone()), id);
+        *self.counts.entry(account).or_default() += 1;
+        let entry = Entry::new(record, idle_since_unix_ms);
+        self.ends.insert((entry.ends_at(&self.limits), id));
+        self.meetings.insert(id, entry);
+    }
+
+    /// Does something to a meeting that may move its end.
+    fn reschedule(&mut self, meeting: MeetingId, act: impl FnOnce(&mut Entry)) {
+        let Some(entry) = self.meetings.get_mut(&meeting) else { return };
+        let before = entry.ends_at(&self.limits);
+        act(entry);
+        let after = entry.ends_at(&self.limits);
+        if before != after {
+            self.ends.remove(&(before, meeting));
+            self.ends.insert((after, meeting));
+        }
+    }
+
+    /// Takes out a meeting with all that belongs to it.
+    fn end(&mut self, meeting: MeetingId) {
+        let Some(entry) = self.meetings.remove(&meeting) else { return };
+        self.ends.remove(&(entry.ends_at(&self.limits), meeting));
+        let record = entry.record;
+        self.requests.remove(&(record.account, record.client_request_token));
+        if let Some(count) = self.counts.get_mut(&record.account) {
+            *count -= 1;
+        }
+        if let Some(primary) = record.primary.and_then(|primary| self.meetings.get_mut(&primary)) {
+            primary.replicas.remove(&meeting);
+        }
+        self.writes.push(Write::MeetingDeleted(meeting));
+        for replica in entry.replicas {
+            self.end(replica);
+        }
     }
 
     /// Random but for its last four hex digits, which name the cell.
@@ -463,5 +789,7 @@ pub mod fuzz {
     }
 }
 
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use campanile_media::peer::{Certificate, Kind, demux, stun_username_local_ufrag};
 use campanile_media::rtcp;
+use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::{ClientFrame, ServerFrame};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -88,6 +89,20 @@ pub enum Command {
     EndMeeting(MeetingId),
     /// The attendee's record is gone.
     RemoveAttendee(MeetingId, AttendeeId),
+    /// The attendee may do something else from now on.
+    SetCapabilities(MeetingId, AttendeeId, Capabilities),
+}
+
+/// What the API has to know of the live meetings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// So many attendees are present now: their media path stands. Content shares do not count.
+    Present {
+        /// Where.
+        meeting: MeetingId,
+        /// How many.
+        attendees: usize,
+    },
 }
 
 /// What the worker has to do.
@@ -118,6 +133,8 @@ pub enum Output<'a> {
         /// For people who read logs.
         reason: &'static str,
     },
+    /// Tell the registry.
+    Event(Event),
 }
 
 /// Datagrams that led nowhere.
@@ -184,6 +201,10 @@ impl Cx<'_> {
 
     pub(crate) fn close(&mut self, session: SessionId, code: u16, reason: &'static str) {
         self.outputs.signaling.push_back(Output::Close { session, code, reason });
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.outputs.signaling.push_back(Output::Event(event));
     }
 
     /// Notes that this session's peer may have datagrams to send.
@@ -290,10 +311,15 @@ impl MediaService {
 
     /// The API has decided something.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
-        let (Command::EndMeeting(meeting) | Command::RemoveAttendee(meeting, _)) = command;
+        let (Command::EndMeeting(meeting)
+        | Command::RemoveAttendee(meeting, _)
+        | Command::SetCapabilities(meeting, ..)) = command;
         self.with_meeting(now, meeting, |meeting, cx| match command {
             Command::EndMeeting(_) => meeting.end(cx),
             Command::RemoveAttendee(_, attendee) => meeting.remove_attendee(cx, attendee),
+            Command::SetCapabilities(_, attendee, capabilities) => {
+                meeting.set_capabilities(cx, attendee, capabilities);
+            }
         });
     }
 
@@ -365,6 +391,7 @@ impl MediaService {
         self.outputs.touched.retain(|(meeting, _)| *meeting != id);
         self.due.retain(|(_, meeting)| *meeting != id);
         if let Some(meeting) = self.meetings.remove(&id) {
+            self.outputs.signaling.push_back(Output::Event(Event::Present { meeting: id, attendees: 0 }));
             for session in meeting.connected_sessions() {
                 self.sessions.remove(&session);
                 let reason = "the meeting met an internal error";

@@ -286,6 +286,11 @@ impl Meeting {
         let session = self.sessions.get_mut(&id)?;
         let attendee = session.attendee;
         let link = session.link.as_mut()?;
+        // Chrome names the layer of an SSRC only until our first report on it: a camera that comes back is known by
+        // what was learnt then.
+        if link.camera.as_ref().is_some_and(|camera| camera.rids != negotiated.rids) {
+            link.forget_camera_routes();
+        }
         link.camera = Some(CameraLink {
             mid: section.mid.clone(),
             codecs: negotiated.codecs.clone(),
@@ -349,9 +354,6 @@ impl Meeting {
         self.sources.retain(|_, source| source.owner != id);
         if self.sources.len() != before {
             self.index_due = true;
-            if let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link.as_mut()) {
-                link.forget_camera_routes();
-            }
         }
     }
 

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use campanile_media::peer::Certificate;
 use campanile_meeting::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use campanile_meeting::registry::Admission;
-use campanile_meeting::service::{Command, Limits, MediaService, Output, ServiceConfig, WallClock};
+use campanile_meeting::service::{
+    Command, Event as ServiceEvent, Limits, MediaService, Output, ServiceConfig, WallClock,
+};
 use campanile_wire::api::{Capabilities, MeetingFeatures};
 use campanile_wire::signaling::{
     ClientFrame, DataMessage, FrameKind, SERVER_FRAME_BYTES_MAX, ServerFrame, decode, decode_server,
@@ -64,6 +66,7 @@ struct Inner {
     meeting: MeetingId,
     over: bool,
     removed: BTreeSet<AttendeeId>,
+    present: usize,
     trace: Trace,
     most_waiting: usize,
 }
@@ -155,6 +158,7 @@ impl World {
             meeting: MEETING.parse().expect("a UUID"),
             over: false,
             removed: BTreeSet::new(),
+            present: 0,
             trace: Trace::EMPTY,
             most_waiting: 0,
         };
@@ -233,6 +237,19 @@ impl World {
         inner.removed.insert(attendee);
         let command = Command::RemoveAttendee(inner.meeting, attendee);
         inner.command(command);
+    }
+
+    /// UpdateAttendeeCapabilities: the record says so from now on, and the worker is told.
+    pub fn set_capabilities(&self, page: &Page, capabilities: Capabilities) {
+        let attendee = page.client().attendee.id;
+        let mut inner = self.inner.borrow_mut();
+        let command = Command::SetCapabilities(inner.meeting, attendee, capabilities);
+        inner.command(command);
+    }
+
+    /// How many attendees the registry was last told are present.
+    pub fn present(&self) -> usize {
+        self.inner.borrow().present
     }
 
     /// The time.
@@ -693,6 +710,7 @@ impl Inner {
                 None => break,
                 Some(Output::Frame { session, frame }) => self.send_frame(session, &frame),
                 Some(Output::Close { session, code, .. }) => self.close(session, code),
+                Some(Output::Event(ServiceEvent::Present { attendees, .. })) => self.present = attendees,
                 Some(Output::Datagrams { to, segment_size, bytes }) => {
                     let Some(at) = self.seats.iter().position(|seat| seat.client.addr == to) else {
                         continue;

@@ -181,6 +181,56 @@ fn who_may_only_receive_is_never_heard_nor_seen() {
 }
 
 #[test]
+fn what_is_taken_away_ends_at_once_and_what_is_given_back_returns() {
+    let receive = Capability::Receive;
+    let only = Capabilities { audio: receive, video: receive, content: receive };
+    let world = World::new(Seed(6));
+    let ann = world.join("ann").says(400).publish(Camera::small()).listens();
+    let bob = world.join("bob").says(600).publish(Camera::small()).listens();
+    world.run_for(secs(5));
+    assert!(bob.client().hears_db(400) > -20.0 && bob.seen(&ann).frames > 30);
+    world.set_capabilities(&ann, only);
+    world.run_for(millis(500));
+    let seen = bob.seen(&ann).packets;
+    world.run_for(secs(4));
+    assert_eq!(bob.seen(&ann).packets, seen, "nothing more of a camera that may not be shown");
+    assert!(bob.client().hears_db(400) < -60.0, "nor of a microphone that may not be heard");
+    assert!(bob.client().index.sources.is_empty() && ann.client().index.at_capacity);
+    assert!(ann.client().hears_db(600) > -20.0 && ann.seen(&bob).frames > 60);
+
+    let nothing =
+        Capabilities { audio: Capability::None, video: Capability::None, content: Capability::None };
+    world.set_capabilities(&ann, nothing);
+    world.run_for(millis(500));
+    let seen = ann.seen(&bob).packets;
+    world.run_for(secs(4));
+    assert_eq!(ann.seen(&bob).packets, seen, "nothing more of others");
+    assert!(ann.client().hears_db(600) < -60.0);
+
+    world.set_capabilities(&ann, Capabilities::ALL);
+    world.run_for(secs(4));
+    assert!(bob.client().hears_db(400) > -20.0, "sound needs no renegotiation");
+    assert!(ann.client().hears_db(600) > -20.0);
+}
+
+#[test]
+fn the_registry_is_told_how_many_are_present() {
+    let world = World::new(Seed(6));
+    let ann = world.join("ann").publish(Camera::small());
+    let bob = world.join("bob");
+    world.share(&ann, Camera::hd());
+    world.run_for(secs(5));
+    assert_eq!(world.present(), 2, "a content share is nobody");
+    bob.vanish();
+    // Silence is noticed after 45 s, and the place kept for ten more.
+    world.run_for(secs(60));
+    assert_eq!(world.present(), 1);
+    world.remove_attendee(&ann);
+    world.run_for(secs(5));
+    assert_eq!(world.present(), 0);
+}
+
+#[test]
 fn who_may_only_send_hears_and_sees_nobody() {
     let send = Capability::Send;
     let only = Capabilities { audio: send, video: send, content: send };

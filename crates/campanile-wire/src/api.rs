@@ -18,6 +18,8 @@ pub const MEETING_ATTENDEES_MAX: usize = 20;
 pub const ATTENDEES_MAX: u16 = 250;
 /// Attendees of a meeting with FHD video or UHD content.
 pub const HIGH_DEFINITION_ATTENDEES_MAX: u16 = 25;
+/// Tags of one meeting, and of one request.
+pub const TAGS_MAX: usize = 50;
 /// Attendees on a page of ListAttendees, and the most that `max-results` may ask for.
 pub const LIST_RESULTS_MAX: usize = 100;
 
@@ -487,7 +489,317 @@ impl BatchCreateAttendeeRequest {
     }
 }
 
-/// Where a meeting's clients go (`MediaPlacement`). No event ingestion URL: without one, clients send no telemetry.
+/// The body of UpdateAttendeeCapabilities and, with `ExcludedAttendeeIds`, of BatchUpdateAttendeeCapabilitiesExcept.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct UpdateCapabilitiesRequest {
+    capabilities: Option<CapabilitiesRequest>,
+    excluded_attendee_ids: Option<Vec<AttendeeIdItem>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct AttendeeIdItem {
+    attendee_id: Option<String>,
+}
+
+impl UpdateCapabilitiesRequest {
+    /// UpdateAttendeeCapabilities: all three, replacing what was.
+    pub fn check(self) -> Result<Capabilities, Invalid> {
+        let capabilities = required("Capabilities", self.capabilities)?.complete()?;
+        capabilities.check()?;
+        Ok(capabilities)
+    }
+
+    /// BatchUpdateAttendeeCapabilitiesExcept: who is left out (1 to 250 ids, of which some may be nobody's: that is how a
+    /// caller says "everyone"), and what all others get. The ids' form is checked where ids are read.
+    pub fn check_except(mut self) -> Result<(Vec<String>, Capabilities), Invalid> {
+        let excluded = required("ExcludedAttendeeIds", self.excluded_attendee_ids.take())?;
+        if !(1..=usize::from(ATTENDEES_MAX)).contains(&excluded.len()) {
+            return invalid(format!("ExcludedAttendeeIds must have 1 to {ATTENDEES_MAX} items"));
+        }
+        let ids = excluded
+            .into_iter()
+            .map(|item| required("ExcludedAttendeeIds.AttendeeId", item.attendee_id))
+            .collect::<Result<_, _>>()?;
+        Ok((ids, self.check()?))
+    }
+}
+
+/// The body of TagResource and UntagResource.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct TagsRequest {
+    #[serde(rename = "ResourceARN")]
+    resource_arn: Option<String>,
+    tags: Option<Vec<Tag>>,
+    tag_keys: Option<Vec<String>>,
+}
+
+impl TagsRequest {
+    /// TagResource: the resource, and up to 50 tags for it, each key once.
+    pub fn check_tag(self) -> Result<(String, Vec<Tag>), Invalid> {
+        let arn = resource_arn("ResourceARN", self.resource_arn)?;
+        Ok((arn, tags(required("Tags", self.tags)?)?))
+    }
+
+    /// UntagResource: the resource, and up to 50 keys.
+    pub fn check_untag(self) -> Result<(String, Vec<String>), Invalid> {
+        let arn = resource_arn("ResourceARN", self.resource_arn)?;
+        let keys = required("TagKeys", self.tag_keys)?;
+        if keys.len() > TAGS_MAX {
+            return invalid(format!("TagKeys may have at most {TAGS_MAX} items"));
+        }
+        keys.iter().try_for_each(|key| tag_key("TagKeys", key))?;
+        Ok((arn, keys))
+    }
+}
+
+/// An ARN as the tags operations take it: 1 to 1011 characters that begin with `arn:`. Whether it names anything is
+/// another question.
+pub fn resource_arn(name: &str, arn: Option<String>) -> Result<String, Invalid> {
+    let arn = required(name, arn)?;
+    length(name, &arn, 1..=1011)?;
+    if !arn.starts_with("arn:") {
+        return invalid(format!(
+            "{name} must be an ARN: arn:aws:chime:<region>:<account>:meeting/<MeetingId>"
+        ));
+    }
+    Ok(arn)
+}
+
+/// The body of StartMeetingTranscription.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct StartTranscriptionRequest {
+    transcription_configuration: Option<TranscriptionConfiguration>,
+}
+
+/// How a meeting is to be transcribed: by one of two engines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct TranscriptionConfiguration {
+    /// Everyday speech.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_transcribe_settings: Option<TranscribeSettings>,
+    /// Clinical speech.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_transcribe_medical_settings: Option<TranscribeMedicalSettings>,
+}
+
+/// Settings of the everyday engine. Members that take one of a list of values are texts here: which engines know which
+/// languages is theirs to say, and [`StartTranscriptionRequest::check`] holds them to the model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[expect(
+    missing_docs,
+    reason = "the members of EngineTranscribeSettings, named and explained by the API's reference"
+)]
+pub struct TranscribeSettings {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary_filter_method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary_filter_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_partial_results_stabilization: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partial_results_stability: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_identification_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_redaction_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pii_entity_types: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language_model_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identify_language: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language_options: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preferred_language: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary_names: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary_filter_names: Option<String>,
+}
+
+/// Settings of the clinical engine; see [`TranscribeSettings`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[expect(
+    missing_docs,
+    reason = "the members of EngineTranscribeMedicalSettings, explained by the API's reference"
+)]
+pub struct TranscribeMedicalSettings {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub specialty: Option<String>,
+    #[serde(rename = "Type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_identification_type: Option<String>,
+}
+
+impl StartTranscriptionRequest {
+    /// Exactly one engine, each member within the model, and the documented rules between them.
+    pub fn check(self) -> Result<TranscriptionConfiguration, Invalid> {
+        let configuration = required("TranscriptionConfiguration", self.transcription_configuration)?;
+        match (&configuration.engine_transcribe_settings, &configuration.engine_transcribe_medical_settings) {
+            (Some(settings), None) => settings.check()?,
+            (None, Some(settings)) => settings.check()?,
+            _ => {
+                return invalid(
+                    "TranscriptionConfiguration must have one of EngineTranscribeSettings and \
+                     EngineTranscribeMedicalSettings",
+                );
+            }
+        }
+        Ok(configuration)
+    }
+}
+
+const TRANSCRIBE_LANGUAGES: [&str; 14] = [
+    "en-US", "en-GB", "es-US", "fr-CA", "fr-FR", "en-AU", "it-IT", "de-DE", "pt-BR", "ja-JP", "ko-KR",
+    "zh-CN", "th-TH", "hi-IN",
+];
+const TRANSCRIBE_REGIONS: [&str; 13] = [
+    "us-east-2",
+    "us-east-1",
+    "us-west-2",
+    "ap-northeast-2",
+    "ap-southeast-2",
+    "ap-northeast-1",
+    "ca-central-1",
+    "eu-central-1",
+    "eu-west-1",
+    "eu-west-2",
+    "sa-east-1",
+    "auto",
+    "us-gov-west-1",
+];
+const MEDICAL_REGIONS: [&str; 7] =
+    ["us-east-1", "us-east-2", "us-west-2", "ap-southeast-2", "ca-central-1", "eu-west-1", "auto"];
+const MEDICAL_SPECIALTIES: [&str; 6] =
+    ["PRIMARYCARE", "CARDIOLOGY", "NEUROLOGY", "ONCOLOGY", "RADIOLOGY", "UROLOGY"];
+
+impl TranscribeSettings {
+    fn check(&self) -> Result<(), Invalid> {
+        one_of("LanguageCode", &self.language_code, &TRANSCRIBE_LANGUAGES)?;
+        one_of("PreferredLanguage", &self.preferred_language, &TRANSCRIBE_LANGUAGES)?;
+        one_of("VocabularyFilterMethod", &self.vocabulary_filter_method, &["remove", "mask", "tag"])?;
+        one_of("Region", &self.region, &TRANSCRIBE_REGIONS)?;
+        one_of("PartialResultsStability", &self.partial_results_stability, &["low", "medium", "high"])?;
+        one_of("ContentIdentificationType", &self.content_identification_type, &["PII"])?;
+        one_of("ContentRedactionType", &self.content_redaction_type, &["PII"])?;
+        let alphanumeric = |c: char| c.is_ascii_alphanumeric();
+        // As the models of tags do, those of vocabularies hold a range: `,-.` is comma, minus and full stop.
+        let in_names = |c: char| alphanumeric(c) || ",-._".contains(c);
+        text("VocabularyFilterName", &self.vocabulary_filter_name, 0..=4096, |_| true)?;
+        text("VocabularyName", &self.vocabulary_name, 0..=4096, |_| true)?;
+        text("PiiEntityTypes", &self.pii_entity_types, 1..=300, |c| {
+            c.is_ascii_uppercase() || "_, ".contains(c)
+        })?;
+        text("LanguageModelName", &self.language_model_name, 1..=200, |c| {
+            alphanumeric(c) || "._-".contains(c)
+        })?;
+        text("LanguageOptions", &self.language_options, 1..=200, |c| {
+            c.is_ascii_alphabetic() || "-,".contains(c)
+        })?;
+        text("VocabularyNames", &self.vocabulary_names, 1..=3000, in_names)?;
+        text("VocabularyFilterNames", &self.vocabulary_filter_names, 1..=3000, in_names)?;
+
+        let identifies = self.identify_language == Some(true);
+        let rule = |holds: bool, why: &str| {
+            if holds { Ok(()) } else { invalid(format!("EngineTranscribeSettings: {why}")) }
+        };
+        let redacts = self.content_redaction_type.is_some();
+        let content = redacts || self.content_identification_type.is_some();
+        rule(
+            self.language_code.is_some() != identifies,
+            "either LanguageCode or IdentifyLanguage must be given, and not both",
+        )?;
+        rule(identifies || self.language_options.is_none(), "LanguageOptions needs IdentifyLanguage")?;
+        rule(
+            self.language_options.is_some() || self.preferred_language.is_none(),
+            "PreferredLanguage needs LanguageOptions",
+        )?;
+        rule(
+            !(redacts && self.content_identification_type.is_some()),
+            "ContentIdentificationType and ContentRedactionType exclude each other",
+        )?;
+        rule(
+            content || self.pii_entity_types.is_none(),
+            "PiiEntityTypes needs ContentIdentificationType or ContentRedactionType",
+        )?;
+        rule(
+            !identifies || (self.language_model_name.is_none() && !content),
+            "IdentifyLanguage goes with no LanguageModelName and no content identification or redaction",
+        )?;
+        rule(
+            identifies || (self.vocabulary_names.is_none() && self.vocabulary_filter_names.is_none()),
+            "VocabularyNames and VocabularyFilterNames need IdentifyLanguage; without it there is VocabularyName",
+        )?;
+        rule(
+            !identifies || (self.vocabulary_name.is_none() && self.vocabulary_filter_name.is_none()),
+            "with IdentifyLanguage, vocabularies are named by VocabularyNames and VocabularyFilterNames",
+        )
+    }
+}
+
+impl TranscribeMedicalSettings {
+    fn check(&self) -> Result<(), Invalid> {
+        for (name, member) in
+            [("LanguageCode", &self.language_code), ("Specialty", &self.specialty), ("Type", &self.kind)]
+        {
+            if member.is_none() {
+                return invalid(format!("EngineTranscribeMedicalSettings.{name} is required"));
+            }
+        }
+        one_of("LanguageCode", &self.language_code, &["en-US"])?;
+        one_of("Specialty", &self.specialty, &MEDICAL_SPECIALTIES)?;
+        one_of("Type", &self.kind, &["CONVERSATION", "DICTATION"])?;
+        one_of("Region", &self.region, &MEDICAL_REGIONS)?;
+        one_of("ContentIdentificationType", &self.content_identification_type, &["PHI"])?;
+        text("VocabularyName", &self.vocabulary_name, 0..=4096, |_| true)
+    }
+}
+
+fn one_of(name: &str, value: &Option<String>, known: &[&str]) -> Result<(), Invalid> {
+    match value {
+        Some(value) if !known.contains(&value.as_str()) => {
+            invalid(format!("{name} must be one of {}", known.join(", ")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn text(
+    name: &str,
+    value: &Option<String>,
+    bounds: RangeInclusive<usize>,
+    legal: impl Fn(char) -> bool,
+) -> Result<(), Invalid> {
+    let Some(value) = value else { return Ok(()) };
+    length(name, value, bounds)?;
+    match value.chars().find(|&c| !legal(c)) {
+        Some(c) => invalid(format!("{name} may not contain {c:?}")),
+        None => Ok(()),
+    }
+}
+
+/// Where a meeting's clients go (`MediaPlacement`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 #[derive(Default)]
@@ -506,6 +818,8 @@ pub struct MediaPlacement {
     pub screen_viewing_url: String,
     /// Deprecated, unused.
     pub screen_sharing_url: String,
+    /// Where client libraries post what happened to them: here, and nowhere else.
+    pub event_ingestion_url: String,
 }
 
 /// A meeting as its creator sees it.
@@ -607,6 +921,14 @@ pub struct ListAttendeesResponse {
     pub next_token: Option<String>,
 }
 
+/// The answer of ListTagsForResource.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListTagsResponse {
+    /// All of them.
+    pub tags: Vec<Tag>,
+}
+
 /// The body of every error. `Code` is the short code; the type that SDKs go by is in the `x-amzn-ErrorType` header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -617,6 +939,9 @@ pub struct ErrorBody {
     pub message: String,
     /// As in the `x-amzn-RequestId` header.
     pub request_id: String,
+    /// The ARN in question, in errors that have such a member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_name: Option<String>,
 }
 
 fn required<T>(name: &str, value: Option<T>) -> Result<T, Invalid> {
@@ -663,20 +988,28 @@ fn tenant_ids(ids: Option<Vec<String>>) -> Result<Vec<String>, Invalid> {
     Ok(ids)
 }
 
-fn tags(tags: Vec<Tag>) -> Result<Vec<Tag>, Invalid> {
-    if tags.len() > 50 {
-        return invalid("Tags may have at most 50 items");
+/// In both of the model's patterns `+-=` is a range, from U+002B to U+003D: digits, comma, colon, slash and more.
+fn in_tag_range(c: char) -> bool {
+    ('+'..='=').contains(&c)
+}
+
+fn tag_key(name: &str, key: &str) -> Result<(), Invalid> {
+    length(name, key, 1..=128)?;
+    if !key.chars().all(|c| c.is_ascii_alphabetic() || c == '_' || in_tag_range(c)) {
+        return invalid(format!("{name} may hold letters, digits and +-=._:/ only"));
     }
-    // In both of the model's patterns `+-=` is a range, from U+002B to U+003D: digits, comma, colon, slash and more.
-    let in_range = |c: char| ('+'..='=').contains(&c);
+    Ok(())
+}
+
+fn tags(tags: Vec<Tag>) -> Result<Vec<Tag>, Invalid> {
+    if tags.len() > TAGS_MAX {
+        return invalid(format!("Tags may have at most {TAGS_MAX} items"));
+    }
     for (place, tag) in tags.iter().enumerate() {
-        length("Tags.Key", &tag.key, 1..=128)?;
+        tag_key("Tags.Key", &tag.key)?;
         length("Tags.Value", &tag.value, 0..=256)?;
-        if !tag.key.chars().all(|c| c.is_ascii_alphabetic() || c == '_' || in_range(c)) {
-            return invalid("Tags.Key may hold letters, digits and +-=._:/ only");
-        }
         let in_value = |c: char| {
-            c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || "_@\u{b}".contains(c) || in_range(c)
+            c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || "_@\u{b}".contains(c) || in_tag_range(c)
         };
         if !tag.value.chars().all(in_value) {
             return invalid("Tags.Value may hold letters, digits, spaces and +-=._:/@ only");
@@ -718,6 +1051,19 @@ pub mod fuzz {
         }
         if let Ok(batch) = serde_json::from_slice::<BatchCreateAttendeeRequest>(data) {
             let _ = batch.check();
+        }
+        if let Ok(update) = serde_json::from_slice::<UpdateCapabilitiesRequest>(data) {
+            let _ = update.clone().check();
+            let _ = update.check_except();
+        }
+        if let Ok(request) = serde_json::from_slice::<TagsRequest>(data) {
+            if let Ok((_, tags)) = request.clone().check_tag() {
+                assert!(tags.len() <= TAGS_MAX);
+            }
+            let _ = request.check_untag();
+        }
+        if let Ok(request) = serde_json::from_slice::<StartTranscriptionRequest>(data) {
+            let _ = request.check();
         }
     }
 }
@@ -845,6 +1191,102 @@ mod tests {
         let many = |n: usize| format!("[{}]", vec![r#"{"ExternalUserId":"u1"}"#; n].join(","));
         assert!(batch(&many(100)).is_ok());
         assert!(batch(&many(101)).is_err());
+    }
+
+    #[test]
+    fn capabilities_are_replaced_whole_and_somebody_is_always_excluded() {
+        let check = |body: &str, one: bool, except: bool| {
+            let request: UpdateCapabilitiesRequest = serde_json::from_str(body).unwrap();
+            assert_eq!(
+                (request.clone().check().is_ok(), request.check_except().is_ok()),
+                (one, except),
+                "{body}"
+            );
+        };
+        let all = r#""Capabilities":{"Audio":"None","Video":"Receive","Content":"Receive"}"#;
+        check("{}", false, false);
+        check(&format!("{{{all}}}"), true, false);
+        check(&format!(r#"{{{all},"ExcludedAttendeeIds":[]}}"#), true, false);
+        check(&format!(r#"{{{all},"ExcludedAttendeeIds":[{{}}]}}"#), true, false);
+        check(&format!(r#"{{{all},"ExcludedAttendeeIds":[{{"AttendeeId":"a"}}]}}"#), true, true);
+        let ids = |n: usize| vec![r#"{"AttendeeId":"a"}"#; n].join(",");
+        check(&format!(r#"{{{all},"ExcludedAttendeeIds":[{}]}}"#, ids(250)), true, true);
+        check(&format!(r#"{{{all},"ExcludedAttendeeIds":[{}]}}"#, ids(251)), true, false);
+        check(r#"{"Capabilities":{"Audio":"None","Video":"None","Content":"Receive"}}"#, false, false);
+        check(r#"{"Capabilities":{"Audio":"None","Video":"Receive"}}"#, false, false);
+    }
+
+    #[test]
+    fn tag_requests_hold_their_bounds() {
+        let check = |body: &str, tag: bool, untag: bool| {
+            let request: TagsRequest = serde_json::from_str(body).unwrap();
+            assert_eq!(
+                (request.clone().check_tag().is_ok(), request.check_untag().is_ok()),
+                (tag, untag),
+                "{body}"
+            );
+        };
+        let arn = r#""ResourceARN":"arn:x""#;
+        check("{}", false, false);
+        check(&format!("{{{arn}}}"), false, false);
+        check(&format!(r#"{{{arn},"Tags":[],"TagKeys":[]}}"#), true, true);
+        check(r#"{"ResourceARN":"x","Tags":[],"TagKeys":[]}"#, false, false);
+        check(&format!(r#"{{"ResourceARN":"arn:{}","Tags":[],"TagKeys":[]}}"#, "a".repeat(1007)), true, true);
+        check(
+            &format!(r#"{{"ResourceARN":"arn:{}","Tags":[],"TagKeys":[]}}"#, "a".repeat(1008)),
+            false,
+            false,
+        );
+        check(&format!(r#"{{{arn},"TagKeys":["a b"]}}"#), false, false);
+        check(&format!(r#"{{{arn},"TagKeys":["a/b","a/b"]}}"#), false, true);
+        let many = |n: usize| {
+            (0..n).map(|n| format!(r#"{{"Key":"k{n}","Value":"v"}}"#)).collect::<Vec<_>>().join(",")
+        };
+        check(&format!(r#"{{{arn},"Tags":[{}]}}"#, many(50)), true, false);
+        check(&format!(r#"{{{arn},"Tags":[{}]}}"#, many(51)), false, false);
+    }
+
+    #[test]
+    fn transcription_has_one_engine_whose_settings_agree() {
+        let check = |configuration: &str, accepted: bool| {
+            let body = format!(r#"{{"TranscriptionConfiguration":{configuration}}}"#);
+            let outcome = serde_json::from_str::<StartTranscriptionRequest>(&body).unwrap().check();
+            assert_eq!(outcome.is_ok(), accepted, "{configuration}: {outcome:?}");
+        };
+        check("null", false);
+        check("{}", false);
+        let everyday = |members: &str, accepted: bool| {
+            check(&format!(r#"{{"EngineTranscribeSettings":{{{members}}}}}"#), accepted);
+        };
+        everyday("", false);
+        everyday(r#""LanguageCode":"en-US""#, true);
+        everyday(r#""LanguageCode":"tlh""#, false);
+        everyday(r#""IdentifyLanguage":true"#, true);
+        everyday(r#""IdentifyLanguage":false"#, false);
+        everyday(r#""LanguageCode":"en-US","IdentifyLanguage":true"#, false);
+        everyday(r#""LanguageCode":"en-US","IdentifyLanguage":false"#, true);
+        everyday(r#""LanguageCode":"en-US","LanguageOptions":"en-US,de-DE""#, false);
+        everyday(
+            r#""IdentifyLanguage":true,"LanguageOptions":"en-US,de-DE","PreferredLanguage":"de-DE""#,
+            true,
+        );
+        everyday(r#""IdentifyLanguage":true,"PreferredLanguage":"de-DE""#, false);
+        everyday(r#""LanguageCode":"en-US","ContentRedactionType":"PII","PiiEntityTypes":"NAME, SSN""#, true);
+        everyday(r#""LanguageCode":"en-US","PiiEntityTypes":"NAME""#, false);
+        everyday(
+            r#""LanguageCode":"en-US","ContentRedactionType":"PII","ContentIdentificationType":"PII""#,
+            false,
+        );
+        everyday(r#""IdentifyLanguage":true,"ContentRedactionType":"PII""#, false);
+        everyday(r#""IdentifyLanguage":true,"VocabularyNames":"a,b""#, true);
+        everyday(r#""IdentifyLanguage":true,"VocabularyName":"a""#, false);
+        everyday(r#""LanguageCode":"en-US","VocabularyNames":"a,b""#, false);
+        everyday(r#""LanguageCode":"en-US","VocabularyName":"a","Region":"auto""#, true);
+        everyday(r#""LanguageCode":"en-US","LanguageModelName":"a b""#, false);
+        let medical = r#""EngineTranscribeMedicalSettings":{"LanguageCode":"en-US","Specialty":"UROLOGY","Type":"DICTATION"}"#;
+        check(&format!("{{{medical}}}"), true);
+        check(&format!(r#"{{{medical},"EngineTranscribeSettings":{{"LanguageCode":"en-US"}}}}"#), false);
+        check(r#"{"EngineTranscribeMedicalSettings":{"LanguageCode":"en-US","Specialty":"UROLOGY"}}"#, false);
     }
 
     #[test]

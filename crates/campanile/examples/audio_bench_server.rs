@@ -41,6 +41,7 @@ async fn main() {
             limits: Limits { voices, ..Limits::default() },
         },
         seed: [5; 32],
+        events: tokio::sync::mpsc::unbounded_channel().0,
     })
     .expect("a worker");
     for number in 0..meetings * people {

@@ -3,7 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use campanile_meeting::registry::RegistryLimits;
+use campanile_meeting::service::Limits;
 use clap::{Args, Parser, Subcommand};
+
+use crate::directory::Account;
+use crate::throttle::Rate;
 
 /// UDP port of the media when none is named.
 const MEDIA_PORT: u16 = 10_000;
@@ -21,7 +26,42 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve API, signaling, media and page, with everything embedded and nothing else needed.
-    Dev(Config),
+    Dev(Box<Config>),
+    /// Serve API, signaling and media as a configuration file says: accounts, keys, policies, quotas.
+    Serve(Serve),
+}
+
+/// How `campanile serve` is called.
+#[derive(Clone, Debug, Args)]
+pub struct Serve {
+    /// The configuration (TOML).
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Print one line of JSON when ready, for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What only a configuration file says.
+#[derive(Clone, Debug, Default)]
+pub struct Control {
+    /// Who may call; without any, one account with a key made up on first use, and the demo application.
+    pub accounts: Option<Vec<Account>>,
+    /// The media region that clients are told is nearest; the control region unless set.
+    pub media_region: Option<String>,
+    /// How much there may be.
+    pub quotas: Quotas,
+}
+
+/// How much there may be. The documented quotas, but no limit to the rate of requests.
+#[derive(Clone, Debug, Default)]
+pub struct Quotas {
+    /// Calls of each account to each operation.
+    pub rate: Option<Rate>,
+    /// Meetings, attendees, replicas, and how long meetings last.
+    pub records: RegistryLimits,
+    /// What one meeting may hold on the media side.
+    pub media: Limits,
 }
 
 /// How `campanile dev` serves.
@@ -60,6 +100,9 @@ pub struct Config {
     /// Control region: part of ARNs, and what callers sign for.
     #[arg(long, value_name = "REGION", default_value = "us-east-1")]
     pub region: String,
+    /// What only a configuration file says.
+    #[arg(skip)]
+    pub control: Control,
 }
 
 impl Config {
@@ -78,6 +121,7 @@ impl Config {
             tls_local: false,
             insecure: false,
             region: "us-east-1".into(),
+            control: Control::default(),
         }
     }
 
@@ -123,7 +167,7 @@ mod tests {
     fn check(arguments: &str, accepted: bool) {
         let words = ["campanile", "dev"].into_iter().chain(arguments.split_whitespace());
         let outcome = Cli::try_parse_from(words).map_err(|error| error.to_string()).and_then(|cli| {
-            let Command::Dev(config) = cli.command;
+            let Command::Dev(config) = cli.command else { unreachable!("it says dev") };
             config.check()
         });
         assert_eq!(outcome.is_ok(), accepted, "{arguments}: {outcome:?}");

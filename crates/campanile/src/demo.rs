@@ -34,7 +34,7 @@ const NAME_CHARS_MAX: usize = 55;
 pub fn routes(state: AppState) -> Router {
     let api = Api {
         region: state.site.region.clone(),
-        credentials: state.credentials.clone(),
+        credentials: state.directory.first_credentials().clone(),
         endpoint: api::router(state),
     };
     Router::new()

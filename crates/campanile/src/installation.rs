@@ -12,6 +12,7 @@ use campanile_meeting::ids::AccountId;
 use campanile_meeting::registry::JoinTokenKey;
 use serde::{Deserialize, Serialize};
 
+use crate::directory::SessionKey;
 use crate::sigv4::Credentials;
 
 /// Name of the file, in the data directory, readable by its owner alone.
@@ -24,7 +25,9 @@ const DEV_ACCOUNT: &str = "111122223333";
 pub struct Installation {
     /// From which join tokens follow.
     pub join_token_key: JoinTokenKey,
-    /// By which callers sign.
+    /// With which temporary keys are sealed.
+    pub session_key: SessionKey,
+    /// By which callers sign, unless a configuration lists others.
     pub credentials: Credentials,
     /// Whose records those callers see.
     pub account: AccountId,
@@ -59,6 +62,7 @@ impl Installation {
         let key = key.try_into().map_err(|_| io::Error::other("join_token_key must have 32 bytes"))?;
         Ok(Installation {
             join_token_key: JoinTokenKey::new(&key),
+            session_key: SessionKey::derive(&key),
             credentials: Credentials {
                 access_key_id: stored.access_key_id,
                 secret_access_key: stored.secret_access_key,

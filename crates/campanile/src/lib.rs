@@ -4,15 +4,21 @@
 //! A library so that tests start servers in their own process; the binary is a few lines around [`serve`].
 
 pub mod api;
+pub mod audit;
+pub mod client_events;
 pub mod config;
+pub mod config_file;
 pub mod demo;
+pub mod directory;
 pub mod http;
+pub mod iam;
 pub mod installation;
 pub mod page;
 pub mod signaling;
 pub mod sigv4;
 pub mod state;
 pub mod store;
+pub mod throttle;
 pub mod tls;
 pub mod worker;
 
@@ -24,22 +30,26 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Method, Request, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use campanile_media::peer::Certificate;
 use campanile_meeting::registry::Registry;
-use campanile_meeting::service::{Limits, ServiceConfig};
+use campanile_meeting::service::ServiceConfig;
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng as _;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::audit::Audit;
 use crate::config::Config;
+use crate::directory::{Account, Directory, User};
+use crate::iam::Policy;
 use crate::installation::{Installation, create_data_dir, random};
 use crate::sigv4::Credentials;
 use crate::state::{AppState, Site};
 use crate::store::{Store, StoreError};
+use crate::throttle::Throttle;
 use crate::worker::WorkerConfig;
 
 /// Last four hex digits of the meeting ids made here. There is one cell as yet.
@@ -82,10 +92,12 @@ pub struct Ready {
     pub media: SocketAddr,
     /// Region to configure SDKs with.
     pub region: String,
-    /// Names the credentials.
-    pub access_key_id: String,
+    /// Names the credentials, where they were made up here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
     /// Signs requests.
-    pub secret_access_key: Secret,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_access_key: Option<Secret>,
     /// This process.
     pub pid: u32,
     /// With `--tls-local`: the certificate to trust.
@@ -122,9 +134,9 @@ pub struct Running {
 }
 
 impl Running {
-    /// By which its API may be called.
+    /// By which its API may be called: the first user's.
     pub fn credentials(&self) -> &Credentials {
-        &self.state.credentials
+        self.state.directory.first_credentials()
     }
 
     /// Ends sessions, lets running requests end, closes the store. The same data directory may be opened again then.
@@ -146,8 +158,10 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
         .map_err(|error| StartError::Store(config.data_dir.clone(), error))?;
     let installation = Installation::open(&config.data_dir).map_err(in_data_dir)?;
     let seed = random::<32>().map_err(in_data_dir)?;
-    let mut registry = Registry::new(installation.join_token_key, CELL, ChaCha12Rng::from_seed(seed));
-    registry.restore(stored.meetings, stored.attendees);
+    let registry = Registry::new(installation.join_token_key, CELL, ChaCha12Rng::from_seed(seed));
+    let mut registry = registry.with_limits(config.control.quotas.records.clone());
+    registry.restore(api::unix_now().as_millis() as u64, stored.meetings, stored.attendees);
+    let audit = Audit::open(&config.data_dir).map_err(in_data_dir)?;
 
     let listener =
         TcpListener::bind(config.listen).await.map_err(|error| StartError::Listen(config.listen, error))?;
@@ -160,15 +174,17 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let media = socket.local_addr().map_err(no_media)?;
     let announce = announced(&config, media).await?;
     let certificate = Certificate::generate().map_err(|error| StartError::Worker(io::Error::other(error)))?;
+    let (events, told) = mpsc::unbounded_channel();
     let worker = worker::start(WorkerConfig {
         socket,
         service: ServiceConfig {
             certificate,
             media_address: announce,
             allow_plain: false,
-            limits: Limits::default(),
+            limits: config.control.quotas.media,
         },
         seed: random::<32>().map_err(in_data_dir)?,
+        events,
     })
     .map_err(StartError::Worker)?;
 
@@ -178,41 +194,68 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
         listen,
         media_port: announce.port(),
         region: config.region.clone(),
+        media_region: config.control.media_region.clone().unwrap_or_else(|| config.region.clone()),
     };
+    // Made-up credentials are shown to whoever starts the server; configured ones they have.
+    let made_up = config.control.accounts.is_none();
+    let credentials = made_up.then(|| installation.credentials.clone());
+    let accounts = config.control.accounts.unwrap_or_else(|| {
+        let root = User {
+            name: "root".into(),
+            credentials: installation.credentials,
+            policies: Policy::managed("AdministratorAccess").into_iter().collect(),
+        };
+        vec![Account { id: installation.account, users: vec![root], roles: Vec::new() }]
+    });
+    let directory = Directory::new(accounts, installation.session_key).map_err(StartError::Options)?;
     let api = format!("{}://{}", site.http(), site.own_authority());
     let ready = Ready {
         page: format!("{api}/"),
         api,
         media,
         region: config.region,
-        access_key_id: installation.credentials.access_key_id.clone(),
-        secret_access_key: Secret(installation.credentials.secret_access_key.clone()),
+        access_key_id: credentials.as_ref().map(|made_up| made_up.access_key_id.clone()),
+        secret_access_key: credentials.map(|made_up| Secret(made_up.secret_access_key)),
         pid: std::process::id(),
         ca,
     };
-    let state = AppState::new(registry, store, worker, site, installation.credentials, installation.account);
+    let throttle = Throttle::new(config.control.quotas.rate);
+    let state = AppState::new(registry, store, worker, site, directory, throttle, audit);
+    tokio::spawn(state.clone().run_life_cycle(told));
     let (stop, stopped) = watch::channel(false);
-    let listener = tokio::spawn(http::run(listener, tls, router(state.clone()), stopped));
+    let routes = router(state.clone(), made_up);
+    let listener = tokio::spawn(http::run(listener, tls, routes, stopped));
     tracing::info!(%listen, %media, %announce, meetings = state.registry().meeting_count(), "serving");
     Ok(Running { ready, state, stop, listener })
 }
 
-/// All doors behind one listener: signaling and the demo by their paths, then the page's files, then the API, which
-/// answers whatever is left, if only to say that there is no such operation.
-fn router(state: AppState) -> Router {
-    Router::new()
+/// All doors behind one listener: signaling, what clients tell, and the demo by their paths, then the page's files, then the
+/// API, which answers whatever is left, if only to say that there is no such operation. The demo lets anybody in who
+/// reaches it, so it belongs to development.
+fn router(state: AppState, demo: bool) -> Router {
+    let fallback = if demo { any(page_or_api) } else { any(region_or_api) };
+    let doors = Router::new()
         .route("/health", get(|| async { "ok\n" }))
-        .fallback(page_or_api)
+        .fallback_service(fallback.with_state(state.clone()))
         .with_state(state.clone())
         .merge(signaling::routes(state.clone()))
-        .merge(demo::routes(state))
+        .merge(client_events::routes(state.clone()));
+    if demo { doors.merge(demo::routes(state)) } else { doors }
 }
 
 async fn page_or_api(state: State<AppState>, request: Request<Body>) -> Response<Body> {
     if matches!(*request.method(), Method::GET | Method::HEAD)
+        && !client_events::is_nearest_host(request.method(), request.uri().path(), request.headers())
         && let Some(file) = page::file(request.uri().path())
     {
         return file;
+    }
+    region_or_api(state, request).await
+}
+
+async fn region_or_api(state: State<AppState>, request: Request<Body>) -> Response<Body> {
+    if client_events::is_nearest_host(request.method(), request.uri().path(), request.headers()) {
+        return client_events::nearest(state).await;
     }
     api::handle(state, request).await
 }

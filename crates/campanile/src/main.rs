@@ -3,15 +3,25 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use campanile::config::{Cli, Command};
-use campanile::{Ready, serve};
+use campanile::config::{Cli, Command, Config};
+use campanile::{Ready, config_file, serve};
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let Command::Dev(config) = Cli::parse().command;
-    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let config = match Cli::parse().command {
+        Command::Dev(config) => *config,
+        Command::Serve(options) => match config_file::read(&options.config) {
+            Ok(config) => Config { json: options.json, ..config },
+            Err(why) => {
+                eprintln!("campanile: {why}");
+                return ExitCode::FAILURE;
+            }
+        },
+    };
+    // The audit log has a file of its own.
+    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,audit=off"));
     for quiet in ["is=error", "dimpl=error"] {
         // At trace, the first of them prints ICE passwords; and strangers' packets can make both of them warn.
         filter = filter.add_directive(quiet.parse().expect("a directive of ours"));
@@ -64,8 +74,10 @@ fn announce(ready: &Ready, json: bool) -> io::Result<()> {
     writeln!(out, "  Page           {}", ready.page)?;
     writeln!(out, "  API endpoint   {}", ready.api)?;
     writeln!(out, "  Region         {}", ready.region)?;
-    writeln!(out, "  Access key     {}", ready.access_key_id)?;
-    writeln!(out, "  Secret key     {}", ready.secret_access_key.reveal())?;
+    if let (Some(key), Some(secret)) = (&ready.access_key_id, &ready.secret_access_key) {
+        writeln!(out, "  Access key     {key}")?;
+        writeln!(out, "  Secret key     {}", secret.reveal())?;
+    }
     writeln!(out, "  Media (UDP)    {}", ready.media)?;
     if let Some(ca) = &ready.ca {
         writeln!(out, "  Trust this CA  {}", ca.display())?;
@@ -74,6 +86,9 @@ fn announce(ready: &Ready, json: bool) -> io::Result<()> {
         out,
         "\nPoint any AWS SDK's chime-sdk-meetings client at the endpoint, with these credentials."
     )?;
-    writeln!(out, "Request-rate quotas are off. Ctrl-C stops the server.")?;
+    if ready.access_key_id.is_some() {
+        writeln!(out, "Request-rate quotas are off.")?;
+    }
+    writeln!(out, "Ctrl-C stops the server.")?;
     out.flush()
 }

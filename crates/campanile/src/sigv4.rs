@@ -4,6 +4,7 @@
 //! request's own `SignedHeaders` list and only insists on the ones that matter. Presigned requests (the signature in the
 //! query) are refused: no client of this API makes them. What a caller may do once known is not decided here.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use aws_lc_rs::{constant_time, digest, hmac};
@@ -11,6 +12,8 @@ use axum::http::{HeaderMap, HeaderValue, Method, header, request};
 
 /// The signing name of every `chime-sdk-*` service. The endpoint prefix, `meetings-chime`, is another thing.
 pub const SERVICE: &str = "chime";
+/// The signing name of the service that gives out temporary keys.
+pub const STS_SERVICE: &str = "sts";
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const AMZ_DATE: &str = "x-amz-date";
@@ -59,6 +62,9 @@ pub enum AuthError {
     /// Nobody has this access key, or it came with another session token.
     #[error("The security token included in the request is invalid.")]
     Unrecognized,
+    /// Temporary keys, of a time that is over.
+    #[error("The security token included in the request is expired")]
+    Expired,
 }
 
 impl AuthError {
@@ -69,6 +75,7 @@ impl AuthError {
             AuthError::Incomplete(_) => "IncompleteSignatureException",
             AuthError::Invalid(_) => "InvalidSignatureException",
             AuthError::Unrecognized => "UnrecognizedClientException",
+            AuthError::Expired => "ExpiredTokenException",
         }
     }
 }
@@ -92,7 +99,7 @@ struct Authorization<'a> {
 }
 
 impl<'a> Authorization<'a> {
-    fn parse(value: &'a str) -> Result<Self, AuthError> {
+    fn parse(value: &'a str, right_service: &str) -> Result<Self, AuthError> {
         let Some((algorithm, rest)) = value.trim().split_once(' ') else {
             return incomplete("The Authorization header must have Credential, SignedHeaders and Signature");
         };
@@ -119,11 +126,11 @@ impl<'a> Authorization<'a> {
         };
         let scope: Vec<&str> = credential.splitn(6, '/').collect();
         let [access_key_id, date, region, service, terminator] = scope[..] else {
-            return incomplete("Credential must be <access key>/<date>/<region>/chime/aws4_request");
+            return incomplete("Credential must be <access key>/<date>/<region>/<service>/aws4_request");
         };
-        if service != SERVICE {
+        if service != right_service {
             return refused(format!(
-                "Credential should be scoped to the service {SERVICE}, not to {service}"
+                "Credential should be scoped to the service {right_service}, not to {service}"
             ));
         }
         if terminator != "aws4_request" {
@@ -138,17 +145,18 @@ impl<'a> Authorization<'a> {
     }
 }
 
-/// Who signed the request, by `head` as it came over the wire and the whole `body`. `find` gives the credentials of an
-/// access key; `now_unix_s` is the server's clock.
+/// Who signed the request for `service`, by `head` as it came over the wire and the whole `body`. `find` gives whoever has
+/// an access key and came with a session token (which is not yet known to be theirs); `now_unix_s` is the server's clock.
 ///
 /// # Errors
 /// See [`AuthError`]; nothing about the request may be believed then.
-pub fn verify<'c>(
+pub fn verify<K: Borrow<Credentials>>(
     head: &request::Parts,
     body: &[u8],
+    service: &str,
     now_unix_s: u64,
-    find: impl FnOnce(&str) -> Option<&'c Credentials>,
-) -> Result<&'c Credentials, AuthError> {
+    find: impl FnOnce(&str, Option<&str>) -> Result<K, AuthError>,
+) -> Result<K, AuthError> {
     let query = head.uri.query().unwrap_or_default();
     let Some(authorization) = head.headers.get(header::AUTHORIZATION) else {
         let presigned = query_pairs(query).iter().any(|(name, _)| name == b"X-Amz-Signature");
@@ -157,7 +165,7 @@ pub fn verify<'c>(
     let Ok(authorization) = authorization.to_str() else {
         return incomplete("The Authorization header holds characters beyond ASCII");
     };
-    let claim = Authorization::parse(authorization)?;
+    let claim = Authorization::parse(authorization, service)?;
 
     let signed = |name: &str| claim.signed_headers.contains(&name);
     if !signed("host") || !signed(AMZ_DATE) {
@@ -176,11 +184,12 @@ pub fn verify<'c>(
         ));
     }
 
-    let credentials = find(claim.access_key_id).ok_or(AuthError::Unrecognized)?;
     let session_token = head.headers.get(SECURITY_TOKEN);
     if session_token.is_some() && !signed(SECURITY_TOKEN) {
         return incomplete("SignedHeaders must include x-amz-security-token");
     }
+    let found = find(claim.access_key_id, session_token.and_then(|token| token.to_str().ok()))?;
+    let credentials: &Credentials = found.borrow();
     match (session_token, &credentials.session_token) {
         (None, None) => {}
         (Some(sent), Some(right))
@@ -203,7 +212,8 @@ pub fn verify<'c>(
         &claim.signed_headers,
         &payload_hash,
     )?;
-    let right = signature(&credentials.secret_access_key, claim.date, claim.region, sent_text, &canonical);
+    let scope = Scope { date: claim.date, region: claim.region, service };
+    let right = signature(&credentials.secret_access_key, &scope, sent_text, &canonical);
     constant_time::verify_slices_are_equal(right.as_bytes(), claim.signature.as_bytes()).map_err(|_| {
         AuthError::Invalid(
             "The request signature we calculated does not match the signature you provided. Check the secret access \
@@ -211,15 +221,27 @@ pub fn verify<'c>(
                 .into(),
         )
     })?;
-    Ok(credentials)
+    Ok(found)
 }
 
-/// Signs a request as an SDK would: sets `x-amz-date`, `x-amz-content-sha256`, the session token and `Authorization`. The
+/// Signs a request for this API as an SDK would; see [`sign_for`].
+pub fn sign(
+    head: &mut request::Parts,
+    body: &[u8],
+    credentials: &Credentials,
+    region: &str,
+    now_unix_s: u64,
+) -> Result<(), AuthError> {
+    sign_for(SERVICE, head, body, credentials, region, now_unix_s)
+}
+
+/// Signs a request for a service as an SDK would: sets `x-amz-date`, `x-amz-content-sha256`, the session token and `Authorization`. The
 /// headers to be sent, `Host` included, must be there already; `host`, `content-type` and all `x-amz-*` are signed.
 ///
 /// # Errors
 /// `Incomplete` when there is no `Host`.
-pub fn sign(
+pub fn sign_for(
+    service: &str,
     head: &mut request::Parts,
     body: &[u8],
     credentials: &Credentials,
@@ -251,9 +273,10 @@ pub fn sign(
     let query = head.uri.query().unwrap_or_default();
     let canonical =
         canonical_request(&head.method, head.uri.path(), query, &head.headers, &signed, &payload_hash)?;
-    let signature = signature(&credentials.secret_access_key, date, region, &sent_text, &canonical);
+    let scope = Scope { date, region, service };
+    let signature = signature(&credentials.secret_access_key, &scope, &sent_text, &canonical);
     let authorization = format!(
-        "{ALGORITHM} Credential={}/{date}/{region}/{SERVICE}/aws4_request, SignedHeaders={}, Signature={signature}",
+        "{ALGORITHM} Credential={}/{date}/{region}/{service}/aws4_request, SignedHeaders={}, Signature={signature}",
         credentials.access_key_id,
         signed.join(";"),
     );
@@ -402,12 +425,20 @@ fn percent_encode(bytes: &[u8], text: &mut String) {
     }
 }
 
-fn signature(secret: &str, date: &str, region: &str, sent_text: &str, canonical: &[u8]) -> String {
-    let scope = format!("{date}/{region}/{SERVICE}/aws4_request");
+/// What a signature is good for.
+struct Scope<'a> {
+    date: &'a str,
+    region: &'a str,
+    service: &'a str,
+}
+
+fn signature(secret: &str, scope: &Scope<'_>, sent_text: &str, canonical: &[u8]) -> String {
+    let Scope { date, region, service } = scope;
+    let scope = format!("{date}/{region}/{service}/aws4_request");
     let string_to_sign = format!("{ALGORITHM}\n{sent_text}\n{scope}\n{}", sha256_hex(canonical));
     let keyed = |key: &[u8], message: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message);
     let mut key = keyed(format!("AWS4{secret}").as_bytes(), date.as_bytes());
-    for part in [region, SERVICE, "aws4_request", &string_to_sign] {
+    for part in [region, service, "aws4_request", &string_to_sign] {
         key = keyed(key.as_ref(), part.as_bytes());
     }
     hex(key.as_ref())
@@ -479,6 +510,13 @@ fn format_amz_date(unix_s: u64) -> String {
     format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
+/// As APIs and logs write a time: `2026-11-21T03:04:05Z`.
+pub(crate) fn format_iso8601(unix_s: u64) -> String {
+    let (year, month, day) = civil_date(unix_s);
+    let second = unix_s % DAY_S;
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
 /// Entry points for fuzzing: no bytes may make them panic.
 pub mod fuzz {
     use axum::http::Request;
@@ -510,7 +548,10 @@ pub mod fuzz {
             session_token: None,
         };
         let now_unix_s = parse_amz_date(date).unwrap_or_default();
-        assert!(verify(&request.into_parts().0, body.as_bytes(), now_unix_s, |_| Some(&unknowable)).is_err());
+        assert!(
+            verify(&request.into_parts().0, body.as_bytes(), SERVICE, now_unix_s, |_, _| Ok(&unknowable))
+                .is_err()
+        );
     }
 
     /// Reads `data` as a request (method and target, headers, an empty line, the body). As it is, nobody can have
@@ -521,14 +562,16 @@ pub mod fuzz {
             secret_access_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into(),
             session_token: None,
         };
-        let known = |id: &str| (id == credentials.access_key_id).then_some(&credentials);
+        let known = |id: &str, _: Option<&str>| {
+            if id == credentials.access_key_id { Ok(&credentials) } else { Err(AuthError::Unrecognized) }
+        };
         let Some((mut head, body)) = read_request(data) else { return };
-        assert!(verify(&head, body, NOW_UNIX_S, known).is_err());
+        assert!(verify(&head, body, SERVICE, NOW_UNIX_S, known).is_err());
         head.headers.remove(SECURITY_TOKEN);
         head.headers.insert(header::HOST, HeaderValue::from_static("localhost"));
         sign(&mut head, body, &credentials, "us-east-1", NOW_UNIX_S).expect("it has a host");
-        assert!(verify(&head, body, NOW_UNIX_S + 1, known).is_ok());
-        assert!(verify(&head, &[body, b"x"].concat(), NOW_UNIX_S, known).is_err());
+        assert!(verify(&head, body, SERVICE, NOW_UNIX_S + 1, known).is_ok());
+        assert!(verify(&head, &[body, b"x"].concat(), SERVICE, NOW_UNIX_S, known).is_err());
     }
 
     fn read_request(data: &[u8]) -> Option<(request::Parts, &[u8])> {

@@ -3,14 +3,21 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
-use campanile_meeting::ids::AccountId;
+use campanile_meeting::ids::{AccountId, MeetingId};
 use campanile_meeting::registry::{Registry, Write};
+use campanile_meeting::service::{Event, WallClock};
+use tokio::sync::{Notify, mpsc};
 
-use crate::sigv4::Credentials;
+use crate::api::unix_now;
+use crate::audit::Audit;
+use crate::client_events::ClientEvents;
+use crate::directory::Directory;
 use crate::store::{Store, StoreFailed};
+use crate::throttle::Throttle;
 use crate::worker::{Command, WorkerHandle};
 
 /// Shared by all doors; cheap to clone.
@@ -25,10 +32,18 @@ pub struct Inner {
     pub worker: WorkerHandle,
     /// Where clients find us.
     pub site: Site,
-    /// The caller we know, and whose records it sees.
-    pub credentials: Credentials,
-    /// The account of those credentials.
-    pub account: AccountId,
+    /// Who may call.
+    pub directory: Directory,
+    /// How often.
+    pub throttle: Throttle,
+    /// What was called.
+    pub audit: Audit,
+    /// What clients tell of themselves.
+    pub client_events: ClientEvents,
+    /// From the start on, time only moves forward: a clock that is set must not end meetings.
+    clock: WallClock,
+    /// The registry's next timeout has come nearer.
+    timeout_nearer: Notify,
 }
 
 impl Deref for AppState {
@@ -45,17 +60,61 @@ impl AppState {
         store: Store,
         worker: WorkerHandle,
         site: Site,
-        credentials: Credentials,
-        account: AccountId,
+        directory: Directory,
+        throttle: Throttle,
+        audit: Audit,
     ) -> AppState {
         AppState(Arc::new(Inner {
             registry: Mutex::new(registry),
             store,
             worker,
             site,
-            credentials,
-            account,
+            directory,
+            throttle,
+            audit,
+            client_events: ClientEvents::default(),
+            clock: WallClock { instant: Instant::now(), unix: unix_now() },
+            timeout_nearer: Notify::new(),
         }))
+    }
+
+    /// Milliseconds since the Unix epoch, by a clock that only moves forward.
+    pub fn now_unix_ms(&self) -> u64 {
+        self.clock.unix(Instant::now()).as_millis() as u64
+    }
+
+    /// Lets the registry's time pass, and tells it who is present, for as long as the worker lives.
+    pub async fn run_life_cycle(self, mut events: mpsc::UnboundedReceiver<Event>) {
+        loop {
+            let wait = self.registry().poll_timeout().map(|due| due.saturating_sub(self.now_unix_ms()));
+            let timeout = async {
+                match wait {
+                    Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let event = tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => Some(event),
+                    None => return,
+                },
+                () = self.timeout_nearer.notified() => continue,
+                () = timeout => None,
+            };
+            let now_unix_ms = self.now_unix_ms();
+            let outcome = self
+                .call(|registry| match event {
+                    Some(Event::Present { meeting, attendees }) => {
+                        registry.set_present(now_unix_ms, meeting, attendees);
+                    }
+                    None => registry.handle_timeout(now_unix_ms),
+                })
+                .await;
+            if outcome.is_err() {
+                // Said aloud by the store. Sessions go on; what ends now ends again after the next start.
+                return;
+            }
+        }
     }
 
     /// The shell's one lock. Nothing may be awaited while it is held. What is sent to the worker under it arrives in the
@@ -68,21 +127,28 @@ impl AppState {
 
     /// Calls the registry, and returns once all that the call has changed *or seen* is durable.
     ///
-    /// The worker hears of deletions at once, not after the disk: a caller who hangs up in between must not leave
+    /// The worker hears of what concerns it at once, not after the disk: a caller who hangs up in between must not leave
     /// sessions without a record, and a crash in between ends the sessions anyway.
     pub async fn call<T>(&self, act: impl FnOnce(&mut Registry) -> T) -> Result<T, StoreFailed> {
         let (answer, mark) = {
             let mut registry = self.registry();
+            let before = registry.poll_timeout();
             let answer = act(&mut registry);
+            let after = registry.poll_timeout();
+            if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
+                self.timeout_nearer.notify_one();
+            }
             let writes = registry.take_writes();
             for write in &writes {
-                match *write {
-                    Write::MeetingDeleted(meeting) => self.worker.send(Command::EndMeeting(meeting)),
-                    Write::AttendeeDeleted(meeting, attendee) => {
-                        self.worker.send(Command::RemoveAttendee(meeting, attendee));
+                let command = match write {
+                    Write::MeetingDeleted(meeting) => Command::EndMeeting(*meeting),
+                    Write::AttendeeDeleted(meeting, attendee) => Command::RemoveAttendee(*meeting, *attendee),
+                    Write::Capabilities(record) => {
+                        Command::SetCapabilities(record.meeting, record.id, record.capabilities)
                     }
-                    Write::Meeting(_) | Write::Attendee(_) => {}
-                }
+                    Write::Meeting(_) | Write::Attendee(_) => continue,
+                };
+                self.worker.send(command);
             }
             (answer, self.store.queue(writes))
         };
@@ -93,6 +159,7 @@ impl AppState {
     /// Writes what is queued and closes the records; later calls fail.
     pub async fn close(&self) {
         self.store.close().await;
+        self.audit.close();
     }
 }
 
@@ -109,9 +176,16 @@ pub struct Site {
     pub media_port: u16,
     /// Control region.
     pub region: String,
+    /// The media region that clients are told is nearest.
+    pub media_region: String,
 }
 
 impl Site {
+    /// A meeting's name in policies, tags and logs.
+    pub fn meeting_arn(&self, account: AccountId, meeting: MeetingId) -> String {
+        format!("arn:aws:chime:{}:{account}:meeting/{meeting}", self.region)
+    }
+
     /// `host` or `host:port` of our URLs: the public address, else where we listen; if that is everywhere, what the
     /// client itself called us by (`Host` is part of what a caller signs).
     pub fn authority(&self, headers: &HeaderMap) -> String {
@@ -175,6 +249,7 @@ mod tests {
             listen: listen.parse().unwrap(),
             media_port: 1,
             region: "us-east-1".into(),
+            media_region: "us-east-1".into(),
         };
         let mut headers = HeaderMap::new();
         if let Some(host) = host {

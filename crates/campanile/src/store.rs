@@ -196,7 +196,7 @@ fn commit(database: &Database, writes: &[Write]) -> Result<(), StoreError> {
                 Write::Meeting(record) => {
                     meetings.insert(record.id.0.as_u128(), serde_json::to_vec(record)?.as_slice())?;
                 }
-                Write::Attendee(record) => {
+                Write::Attendee(record) | Write::Capabilities(record) => {
                     let key = (record.meeting.0.as_u128(), record.id.0.as_u128());
                     attendees.insert(key, serde_json::to_vec(record)?.as_slice())?;
                 }

@@ -24,7 +24,7 @@ use std::os::fd::AsRawFd;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-pub use campanile_meeting::service::Command;
+pub use campanile_meeting::service::{Command, Event};
 
 /// Frames of all clients waiting for the worker. Beyond this, sockets are not read any further.
 const FRAMES_WAITING_MAX: usize = 1024;
@@ -48,6 +48,9 @@ pub struct WorkerConfig {
     pub service: ServiceConfig,
     /// What all of its choices by chance follow from.
     pub seed: [u8; 32],
+    /// Where it tells what the registry has to know. Needs no bound: each event comes of an admitted session's coming or
+    /// going.
+    pub events: mpsc::UnboundedSender<Event>,
 }
 
 /// The way to a worker, for any number of doors.
@@ -131,7 +134,7 @@ impl WorkerHandle {
 
 /// Starts a worker's thread.
 pub fn start(config: WorkerConfig) -> io::Result<WorkerHandle> {
-    let WorkerConfig { socket, service, seed } = config;
+    let WorkerConfig { socket, service, seed, events } = config;
     let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
     // The system may grant less; that is no reason not to start.
     let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
@@ -150,6 +153,7 @@ pub fn start(config: WorkerConfig) -> io::Result<WorkerHandle> {
         control,
         frames,
         mailboxes: HashMap::new(),
+        events,
     };
     let handle = WorkerHandle {
         control: control_sender,
@@ -168,6 +172,7 @@ struct Worker {
     control: control::Receiver<Control>,
     frames: mpsc::Receiver<(SessionId, FromSocket)>,
     mailboxes: HashMap<SessionId, mpsc::Sender<ToSocket>>,
+    events: mpsc::UnboundedSender<Event>,
 }
 
 /// The UDP socket and what the kernel can do for it.
@@ -300,6 +305,10 @@ impl Worker {
                 }
                 Some(Output::Close { session, code, reason }) => {
                     post(&mut self.mailboxes, session, ToSocket::Close { code, reason });
+                }
+                Some(Output::Event(event)) => {
+                    // Fails only when the server is stopping.
+                    let _ = self.events.send(event);
                 }
             }
         }

@@ -224,7 +224,7 @@ fn what_was_written_restores_everything() {
         }
     }
     let mut after = registry();
-    after.restore(meetings, attendees);
+    after.restore(9, meetings, attendees);
     assert!(after.admit(id, before.join_token(&ann).reveal()).is_ok());
     assert_eq!(after.create_meeting(account(1), 9, meeting("tok")).unwrap().id, id);
     assert_eq!(after.create_attendee(account(1), id, person("ann")).unwrap().id, ann.id);
@@ -243,4 +243,229 @@ fn a_strangers_token_is_harmless() {
     fuzz::join_token(b"");
     fuzz::join_token(&[0xff; 98]);
     fuzz::join_token(STANDARD_NO_PAD.encode(format!("{}:{}", Uuid::nil(), Uuid::max())).as_bytes());
+}
+
+const MINUTE_MS: u64 = 60_000;
+
+/// Runs a registry's own timers up to `now`, as the shell does.
+fn run_until(registry: &mut Registry, now_unix_ms: u64) {
+    while let Some(due) = registry.poll_timeout().filter(|due| *due <= now_unix_ms) {
+        registry.handle_timeout(due);
+    }
+}
+
+fn lives(registry: &Registry, id: MeetingId) -> bool {
+    registry.meeting(account(1), id).is_ok()
+}
+
+#[test]
+fn a_meeting_to_which_nobody_comes_ends_after_five_minutes() {
+    let mut registry = registry();
+    assert_eq!(registry.poll_timeout(), None);
+    let id = registry.create_meeting(account(1), 1_000, meeting("tok")).unwrap().id;
+    registry.take_writes();
+    assert_eq!(registry.poll_timeout(), Some(1_000 + 5 * MINUTE_MS));
+    run_until(&mut registry, 999 + 5 * MINUTE_MS);
+    assert!(lives(&registry, id));
+    run_until(&mut registry, 1_000 + 5 * MINUTE_MS);
+    assert!(!lives(&registry, id));
+    assert!(matches!(registry.take_writes()[..], [Write::MeetingDeleted(ended)] if ended == id));
+    assert_eq!(registry.poll_timeout(), None);
+    assert_ne!(registry.create_meeting(account(1), 2_000, meeting("tok")).unwrap().id, id);
+}
+
+#[test]
+fn five_minutes_without_anybody_begin_with_the_last_departure() {
+    let mut registry = registry();
+    let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
+    registry.set_present(4 * MINUTE_MS, id, 1);
+    registry.set_present(5 * MINUTE_MS, id, 2);
+    run_until(&mut registry, 60 * MINUTE_MS);
+    registry.set_present(61 * MINUTE_MS, id, 1);
+    run_until(&mut registry, 90 * MINUTE_MS);
+    registry.set_present(90 * MINUTE_MS, id, 0);
+    registry.set_present(92 * MINUTE_MS, id, 0);
+    assert_eq!(registry.poll_timeout(), Some(95 * MINUTE_MS), "said twice is not said anew");
+    registry.set_present(94 * MINUTE_MS, id, 1);
+    registry.set_present(96 * MINUTE_MS, id, 0);
+    run_until(&mut registry, 101 * MINUTE_MS - 1);
+    assert!(lives(&registry, id));
+    run_until(&mut registry, 101 * MINUTE_MS);
+    assert!(!lives(&registry, id));
+    registry.set_present(102 * MINUTE_MS, id, 3);
+    assert_eq!(registry.poll_timeout(), None, "what is told of an ended meeting changes nothing");
+}
+
+#[test]
+fn a_meeting_ends_after_a_day_whoever_is_present() {
+    let mut registry = registry();
+    let id = registry.create_meeting(account(1), 7, meeting("tok")).unwrap().id;
+    registry.set_present(8, id, 5);
+    run_until(&mut registry, 24 * 60 * MINUTE_MS + 6);
+    assert!(lives(&registry, id));
+    run_until(&mut registry, 24 * 60 * MINUTE_MS + 7);
+    assert!(!lives(&registry, id));
+}
+
+#[test]
+fn after_a_restart_people_have_time_to_come_back() {
+    let mut before = registry();
+    let record = before.create_meeting(account(1), 0, meeting("tok")).unwrap();
+    let mut after = registry();
+    after.restore(60 * MINUTE_MS, vec![record.clone()], vec![]);
+    assert_eq!(after.poll_timeout(), Some(65 * MINUTE_MS));
+    let mut next_day = registry();
+    next_day.restore(25 * 60 * MINUTE_MS, vec![record.clone()], vec![]);
+    run_until(&mut next_day, 25 * 60 * MINUTE_MS);
+    assert!(!lives(&next_day, record.id), "its day was over meanwhile");
+}
+
+fn replica(token: &str, primary: impl std::fmt::Display) -> NewMeeting {
+    NewMeeting { primary_meeting_id: Some(primary.to_string()), ..meeting(token) }
+}
+
+#[test]
+fn replicas_hang_on_their_primary() {
+    let mut registry = registry();
+    let primary = registry.create_meeting(account(1), 0, meeting("primary")).unwrap().id;
+    let refused = |result: Result<MeetingRecord, RegistryError>| {
+        assert!(matches!(result, Err(RegistryError::Invalid(_))), "{result:?}");
+    };
+    refused(registry.create_meeting(account(1), 0, replica("tok", Uuid::nil())));
+    refused(registry.create_meeting(account(1), 0, replica("tok", "no id")));
+    refused(registry.create_meeting(account(2), 0, replica("tok", primary)));
+    let mut make = |token: &str| registry.create_meeting(account(1), 0, replica(token, primary));
+    let made: Vec<_> = ["aa", "bb", "cc", "dd"].map(|token| make(token).unwrap().id).into();
+    assert_eq!(make("ee").unwrap_err(), RegistryError::ReplicaLimit(4));
+    assert_eq!(make("aa").unwrap().id, made[0]);
+    refused(registry.create_meeting(account(1), 0, replica("ff", made[0])));
+    registry.delete_meeting(account(1), made[0]).unwrap();
+    let again = registry.create_meeting(account(1), 0, replica("ee", primary)).unwrap().id;
+
+    registry.set_present(0, primary, 1);
+    run_until(&mut registry, 60 * MINUTE_MS);
+    assert!(lives(&registry, again), "an empty replica does not end by itself");
+    registry.set_present(60 * MINUTE_MS, primary, 0);
+    run_until(&mut registry, 65 * MINUTE_MS);
+    assert!(!lives(&registry, primary) && !lives(&registry, again), "but with its primary");
+    assert_eq!((registry.meeting_count(), registry.poll_timeout()), (0, None));
+}
+
+#[test]
+fn an_account_has_as_many_meetings_as_it_may() {
+    let limits = RegistryLimits { meetings_per_account: 3, ..RegistryLimits::default() };
+    let mut registry = registry().with_limits(limits);
+    let mut make = |who, token: &str| registry.create_meeting(account(who), 0, meeting(token));
+    let first = make(1, "aa").unwrap().id;
+    make(1, "bb").unwrap();
+    make(1, "cc").unwrap();
+    assert_eq!(make(1, "dd").unwrap_err(), RegistryError::MeetingLimit(3));
+    assert_eq!(make(1, "aa").unwrap().id, first, "a retry is not a new one");
+    assert!(make(2, "dd").is_ok(), "another account's meetings do not count");
+    registry.delete_meeting(account(1), first).unwrap();
+    assert!(registry.create_meeting(account(1), 0, meeting("dd")).is_ok());
+}
+
+#[test]
+fn the_documented_quotas_are_the_defaults() {
+    let mut registry = registry();
+    for n in 0..250 {
+        registry.create_meeting(account(1), 0, meeting(&format!("t{n}"))).unwrap();
+    }
+    assert_eq!(
+        registry.create_meeting(account(1), 0, meeting("more")).unwrap_err(),
+        RegistryError::MeetingLimit(250)
+    );
+    let id = registry.create_meeting(account(2), 0, meeting("tok")).unwrap().id;
+    for n in 0..250 {
+        registry.create_attendee(account(2), id, person(&format!("p{n}"))).unwrap();
+    }
+    assert_eq!(
+        registry.create_attendee(account(2), id, person("more")).unwrap_err(),
+        RegistryError::AttendeeLimit(250)
+    );
+}
+
+#[test]
+fn two_attendees_per_user_can_be_asked_for() {
+    let limits = RegistryLimits { one_attendee_per_user: false, ..RegistryLimits::default() };
+    let mut registry = registry().with_limits(limits);
+    let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
+    let first = registry.create_attendee(account(1), id, person("ann")).unwrap();
+    assert_ne!(registry.create_attendee(account(1), id, person("ann")).unwrap().id, first.id);
+}
+
+#[test]
+fn capabilities_are_replaced_for_one_or_for_all_but_some() {
+    let mut registry = registry();
+    let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
+    let [ann, bob, cid] =
+        ["ann", "bob", "cid"].map(|name| registry.create_attendee(account(1), id, person(name)).unwrap());
+    registry.take_writes();
+    let changed = registry.set_capabilities(account(1), id, ann.id, LISTENER).unwrap();
+    assert_eq!(changed.capabilities, LISTENER);
+    let writes = registry.take_writes();
+    assert!(matches!(&writes[..], [Write::Capabilities(record)] if record.id == ann.id));
+    registry.set_capabilities(account(1), id, ann.id, LISTENER).unwrap();
+    assert!(registry.take_writes().is_empty(), "nothing has changed");
+    let token = registry.join_token(&bob);
+    registry
+        .set_capabilities_except(account(1), id, &BTreeSet::from([cid.id, AttendeeId(Uuid::nil())]), LISTENER)
+        .unwrap();
+    assert!(matches!(&registry.take_writes()[..], [Write::Capabilities(record)] if record.id == bob.id));
+    assert_eq!(registry.admit(id, token.reveal()).unwrap().capabilities, LISTENER);
+    assert_eq!(registry.attendee(account(1), id, cid.id).unwrap().capabilities, Capabilities::ALL);
+    assert_eq!(
+        registry.set_capabilities(account(1), id, AttendeeId(Uuid::nil()), LISTENER).unwrap_err(),
+        RegistryError::AttendeeNotFound(AttendeeId(Uuid::nil()))
+    );
+    let gone = RegistryError::MeetingNotFound(id);
+    assert_eq!(registry.set_capabilities(account(2), id, ann.id, LISTENER).unwrap_err(), gone);
+    let nobody = BTreeSet::new();
+    assert_eq!(registry.set_capabilities_except(account(2), id, &nobody, LISTENER).unwrap_err(), gone);
+
+    let no_video = meeting_with(r#"{"Video":{"MaxResolution":"None"}}"#, "no-video");
+    let id = registry.create_meeting(account(1), 0, no_video).unwrap().id;
+    let ann = registry.create_attendee(account(1), id, person("ann")).unwrap();
+    let refused = registry.set_capabilities(account(1), id, ann.id, LISTENER);
+    assert!(matches!(refused, Err(RegistryError::Invalid(_))));
+    assert!(matches!(
+        registry.set_capabilities_except(account(1), id, &nobody, LISTENER),
+        Err(RegistryError::Invalid(_))
+    ));
+}
+
+#[test]
+fn tags_are_added_replaced_and_removed() {
+    let mut registry = registry();
+    let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
+    let tag = |key: &str, value: &str| Tag { key: key.into(), value: value.into() };
+    registry.tag(account(1), id, vec![tag("a", "1"), tag("b", "2")]).unwrap();
+    registry.tag(account(1), id, vec![tag("b", "3")]).unwrap();
+    assert_eq!(registry.meeting(account(1), id).unwrap().tags, [tag("a", "1"), tag("b", "3")]);
+    registry.untag(account(1), id, &["a".into(), "never was".into()]).unwrap();
+    assert_eq!(registry.meeting(account(1), id).unwrap().tags, [tag("b", "3")]);
+    registry.tag(account(1), id, (0..49).map(|n| tag(&format!("k{n}"), "")).collect()).unwrap();
+    registry.take_writes();
+    assert_eq!(
+        registry.tag(account(1), id, vec![tag("one-more", "")]).unwrap_err(),
+        RegistryError::TooManyTags(50)
+    );
+    assert_eq!(registry.meeting(account(1), id).unwrap().tags.len(), 50, "nothing was added");
+    assert!(registry.take_writes().is_empty());
+    registry.tag(account(1), id, vec![tag("k0", "new")]).unwrap();
+    assert_eq!(registry.tag(account(2), id, vec![]).unwrap_err(), RegistryError::MeetingNotFound(id));
+}
+
+#[test]
+fn transcription_is_recorded_until_it_is_stopped() {
+    let mut registry = registry();
+    let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
+    assert_eq!(registry.stop_transcription(account(1), id).unwrap_err(), RegistryError::NoTranscription);
+    for _ in 0..2 {
+        registry.start_transcription(account(1), id, TranscriptionConfiguration::default()).unwrap();
+    }
+    assert!(registry.meeting(account(1), id).unwrap().transcription.is_some());
+    registry.stop_transcription(account(1), id).unwrap();
+    assert_eq!(registry.stop_transcription(account(1), id).unwrap_err(), RegistryError::NoTranscription);
 }

@@ -131,6 +131,7 @@ impl World {
     fn drain(&mut self) {
         while let Some(output) = self.service.poll_output() {
             match output {
+                Output::Event(_) => {}
                 Output::Frame { session, frame } => self.frames.push((session.0, frame)),
                 Output::Close { session, code, .. } => self.closed.push((session.0, code)),
                 Output::Datagrams { segment_size, bytes, .. } => {

@@ -1,4 +1,6 @@
-//! Attendees: create, get, list, delete.
+//! Attendees: create, get, list, delete; what they may do.
+
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,20 +8,20 @@ use campanile_meeting::ids::{AccountId, AttendeeId, MeetingId};
 use campanile_meeting::registry::{AttendeeRecord, Registry};
 use campanile_wire::api::{
     Attendee, AttendeeItem, AttendeeResponse, BatchCreateAttendeeRequest, BatchCreateAttendeeResponse,
-    BatchItem, CreateAttendeeError, LIST_RESULTS_MAX, ListAttendeesResponse,
+    BatchItem, CreateAttendeeError, LIST_RESULTS_MAX, ListAttendeesResponse, UpdateCapabilitiesRequest,
 };
 use uuid::Uuid;
 
-use super::Call;
 use super::errors::{Answer, ApiError, to_json};
+use super::{Call, attendee_id};
 
 /// CreateAttendee.
 pub(super) async fn create(call: Call<'_>, meeting: MeetingId) -> Result<Answer, ApiError> {
     let new = call.json::<AttendeeItem>()?.check()?;
-    let attendee = call
-        .state
-        .call(|registry| {
-            registry.create_attendee(call.account, meeting, new).map(|record| shown(registry, &record))
+    let allowed = call.allow_meeting(meeting)?;
+    let attendee = allowed
+        .call(|registry, account| {
+            registry.create_attendee(account, meeting, new).map(|record| shown(registry, &record))
         })
         .await??;
     Ok(Answer::Json(to_json(&AttendeeResponse { attendee })))
@@ -28,11 +30,11 @@ pub(super) async fn create(call: Call<'_>, meeting: MeetingId) -> Result<Answer,
 /// BatchCreateAttendee: one that cannot be made is reported beside those that were.
 pub(super) async fn batch_create(call: Call<'_>, meeting: MeetingId) -> Result<Answer, ApiError> {
     let items = call.json::<BatchCreateAttendeeRequest>()?.check()?;
-    let (attendees, errors) = call
-        .state
-        .call(|registry| {
-            registry.meeting(call.account, meeting)?;
-            Ok::<_, ApiError>(create_each(registry, call.account, meeting, items))
+    let allowed = call.allow_meeting(meeting)?;
+    let (attendees, errors) = allowed
+        .call(|registry, account| {
+            registry.meeting(account, meeting)?;
+            Ok::<_, ApiError>(create_each(registry, account, meeting, items))
         })
         .await??;
     Ok(Answer::Json(to_json(&BatchCreateAttendeeResponse { attendees, errors })))
@@ -44,10 +46,10 @@ pub(super) async fn get(
     meeting: MeetingId,
     attendee: AttendeeId,
 ) -> Result<Answer, ApiError> {
-    let attendee = call
-        .state
-        .call(|registry| {
-            registry.attendee(call.account, meeting, attendee).map(|record| shown(registry, record))
+    let allowed = call.allow_meeting(meeting)?;
+    let attendee = allowed
+        .call(|registry, account| {
+            registry.attendee(account, meeting, attendee).map(|record| shown(registry, record))
         })
         .await??;
     Ok(Answer::Json(to_json(&AttendeeResponse { attendee })))
@@ -64,10 +66,10 @@ pub(super) async fn list(call: Call<'_>, meeting: MeetingId) -> Result<Answer, A
         }
     };
     let after = call.query("next-token")?.map(read_token).transpose()?;
-    let response = call
-        .state
-        .call(|registry| {
-            let (page, next) = registry.attendees(call.account, meeting, after, max)?;
+    let allowed = call.allow_meeting(meeting)?;
+    let response = allowed
+        .call(|registry, account| {
+            let (page, next) = registry.attendees(account, meeting, after, max)?;
             Ok::<_, ApiError>(ListAttendeesResponse {
                 attendees: page.into_iter().map(|record| shown(registry, record)).collect(),
                 next_token: next.map(|last| URL_SAFE_NO_PAD.encode(last.0.as_bytes())),
@@ -83,8 +85,40 @@ pub(super) async fn delete(
     meeting: MeetingId,
     attendee: AttendeeId,
 ) -> Result<Answer, ApiError> {
-    call.state.call(|registry| registry.delete_attendee(call.account, meeting, attendee)).await??;
+    let allowed = call.allow_meeting(meeting)?;
+    allowed.call(|registry, account| registry.delete_attendee(account, meeting, attendee)).await??;
     Ok(Answer::Nothing)
+}
+
+/// UpdateAttendeeCapabilities.
+pub(super) async fn update_capabilities(
+    call: Call<'_>,
+    meeting: MeetingId,
+    attendee: AttendeeId,
+) -> Result<Answer, ApiError> {
+    let capabilities = call.json::<UpdateCapabilitiesRequest>()?.check()?;
+    let allowed = call.allow_meeting(meeting)?;
+    let attendee = allowed
+        .call(|registry, account| {
+            let record = registry.set_capabilities(account, meeting, attendee, capabilities)?;
+            Ok::<_, ApiError>(shown(registry, &record))
+        })
+        .await??;
+    Ok(Answer::Json(to_json(&AttendeeResponse { attendee })))
+}
+
+/// BatchUpdateAttendeeCapabilitiesExcept.
+pub(super) async fn update_capabilities_except(
+    call: Call<'_>,
+    meeting: MeetingId,
+) -> Result<Answer, ApiError> {
+    let (excluded, capabilities) = call.json::<UpdateCapabilitiesRequest>()?.check_except()?;
+    let excluded = excluded.iter().map(|id| attendee_id(id)).collect::<Result<BTreeSet<_>, _>>()?;
+    let allowed = call.allow_meeting(meeting)?;
+    allowed
+        .call(|registry, account| registry.set_capabilities_except(account, meeting, &excluded, capabilities))
+        .await??;
+    Ok(Answer::Empty)
 }
 
 /// A batch's attendees, each made or refused by itself. The meeting is known to be there.

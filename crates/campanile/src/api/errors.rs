@@ -4,7 +4,6 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use campanile_meeting::registry::RegistryError;
 use campanile_wire::api::{ErrorBody, Invalid};
-use uuid::Uuid;
 
 use crate::sigv4::AuthError;
 use crate::store::StoreFailed;
@@ -12,7 +11,7 @@ use crate::store::StoreFailed;
 /// The header that SDKs type an error by.
 const ERROR_TYPE: &str = "x-amzn-errortype";
 /// The header that names a call, on every answer.
-const REQUEST_ID: &str = "x-amzn-requestid";
+pub(super) const REQUEST_ID: &str = "x-amzn-requestid";
 
 /// An error as callers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +22,15 @@ pub struct ApiError {
     pub kind: &'static str,
     /// For the developer: what is wrong and what to do.
     pub message: String,
+    /// The ARN in question, in errors that have such a member.
+    pub resource_name: Option<String>,
+    /// After how many seconds another try makes sense.
+    pub retry_after_s: Option<u64>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { status, kind, message: message.into() }
+        ApiError { status, kind, message: message.into(), resource_name: None, retry_after_s: None }
     }
     /// The request breaks a rule. Every operation models it.
     pub fn bad_request(message: impl Into<String>) -> ApiError {
@@ -36,6 +39,31 @@ impl ApiError {
     /// The meeting or attendee is not there.
     pub fn not_found(message: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "NotFoundException", message)
+    }
+    /// As the operations on tags say that there is no such resource.
+    pub fn resource_not_found(arn: &str) -> ApiError {
+        let message = format!("There is no resource {arn}");
+        let error = ApiError::new(StatusCode::NOT_FOUND, "ResourceNotFoundException", message);
+        ApiError { resource_name: Some(arn.to_owned()), ..error }
+    }
+    /// Policies do not let the caller do this.
+    pub fn forbidden(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::FORBIDDEN, "ForbiddenException", message)
+    }
+    /// The caller calls too often.
+    pub fn throttled(operation: &str, retry_after_s: u64) -> ApiError {
+        let message =
+            format!("Too many {operation} requests; try again in {retry_after_s} s, or raise the quota");
+        let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "ThrottlingException", message);
+        ApiError { retry_after_s: Some(retry_after_s), ..error }
+    }
+    /// As the operations on tags put it, where the resource is named by its ARN.
+    pub fn on_resource(self, arn: &str) -> ApiError {
+        match self.kind {
+            "NotFoundException" => ApiError::resource_not_found(arn),
+            "TooManyTagsException" => ApiError { resource_name: Some(arn.to_owned()), ..self },
+            _ => self,
+        }
     }
     /// No operation has this path, or none with this method.
     pub fn unknown_operation(status: StatusCode, message: impl Into<String>) -> ApiError {
@@ -62,8 +90,16 @@ impl From<RegistryError> for ApiError {
             RegistryError::MeetingNotFound(_) | RegistryError::AttendeeNotFound(_) => {
                 ApiError::not_found(message)
             }
-            RegistryError::AttendeeLimit(_) => {
+            RegistryError::AttendeeLimit(_)
+            | RegistryError::MeetingLimit(_)
+            | RegistryError::ReplicaLimit(_) => {
                 ApiError::new(StatusCode::BAD_REQUEST, "LimitExceededException", message)
+            }
+            RegistryError::TooManyTags(_) => {
+                ApiError::new(StatusCode::BAD_REQUEST, "TooManyTagsException", message)
+            }
+            RegistryError::NoTranscription => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "UnprocessableEntityException", message)
             }
             RegistryError::Invalid(_) => ApiError::bad_request(message),
         }
@@ -92,15 +128,17 @@ impl From<StoreFailed> for ApiError {
 pub enum Answer {
     /// 200 with this JSON.
     Json(Vec<u8>),
+    /// 200 with an object that has no members: the operation has an answer, but nothing to say in it.
+    Empty,
     /// 204 with nothing at all.
     Nothing,
 }
 
 /// The answer to a call, as HTTP.
-pub fn respond(outcome: Result<Answer, ApiError>) -> Response<Body> {
-    let request_id = Uuid::new_v4().to_string();
+pub fn respond(request_id: String, outcome: Result<Answer, ApiError>) -> Response<Body> {
     let mut response = match outcome {
         Ok(Answer::Json(body)) => json(StatusCode::OK, body),
+        Ok(Answer::Empty) => json(StatusCode::OK, b"{}".to_vec()),
         Ok(Answer::Nothing) => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
@@ -111,9 +149,13 @@ pub fn respond(outcome: Result<Answer, ApiError>) -> Response<Body> {
                 code: error.code().into(),
                 message: error.message,
                 request_id: request_id.clone(),
+                resource_name: error.resource_name,
             };
             let mut response = json(error.status, to_json(&body));
             response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static(error.kind));
+            if let Some(seconds) = error.retry_after_s {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
             if matches!(error.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
                 // The rest of the body would be taken for the next request.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

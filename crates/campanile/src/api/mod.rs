@@ -1,24 +1,36 @@
-//! The HTTP API: `chime-sdk-meetings` as AWS SDKs speak it (restJson1, SigV4), one file per resource.
+//! The HTTP API: `chime-sdk-meetings` as AWS SDKs speak it (restJson1, SigV4), one file per resource, and beside it the
+//! part of STS that gives out temporary keys.
 //!
 //! A request is routed by method, path and `operation` together (several operations share a path), read whole within a
-//! bound, verified, and only then believed. Operations that are not there yet say so in an error that SDKs can type.
+//! bound, verified, and only then believed. What an operation does to the records it can do only through `Allowed`,
+//! which exists once IAM has let the call pass and the audit log knows of it.
 
 mod attendees;
 pub mod errors;
 mod meetings;
+mod sts;
+mod tags;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header, request};
 use campanile_meeting::ids::{AccountId, AttendeeId, MeetingId};
+use campanile_meeting::registry::Registry;
+use campanile_wire::api::Tag;
 use futures_util::StreamExt as _;
+use uuid::Uuid;
 
 use self::errors::{Answer, ApiError, respond};
+use crate::audit::Entry;
+use crate::directory::Caller;
+use crate::iam::{Decision, Question};
 use crate::sigv4;
 use crate::state::AppState;
+use crate::store::StoreFailed;
 
 /// A request's body: a batch of 100 attendees with the longest names and every character escaped takes some 50 KiB, 50 of
 /// the longest tags some 120 KiB.
@@ -37,19 +49,122 @@ pub fn router(state: AppState) -> Router {
 
 /// Answers one call.
 pub async fn handle(State(state): State<AppState>, request: Request<Body>) -> Response<Body> {
-    respond(answer(&state, request).await)
+    let request_id = Uuid::new_v4().to_string();
+    let (head, body) = request.into_parts();
+    if head.method == Method::POST && head.uri.path() == "/" {
+        let body = read_body(&head.headers, body).await;
+        return sts::handle(
+            &state,
+            &request_id,
+            &head,
+            body.as_ref().map(|body| &body[..]).map_err(Clone::clone),
+        );
+    }
+    let outcome = answer(&state, &request_id, &head, body).await;
+    respond(request_id, outcome)
 }
 
 /// A call of a known caller.
 struct Call<'a> {
     state: &'a AppState,
-    account: AccountId,
+    caller: &'a Caller,
+    operation: Operation,
+    request_id: &'a str,
+    head: &'a request::Parts,
     headers: &'a HeaderMap,
     query: &'a [(Vec<u8>, Vec<u8>)],
     body: Bytes,
 }
 
-impl Call<'_> {
+/// Leave to do what was asked for, in the caller's account.
+struct Allowed<'a> {
+    state: &'a AppState,
+    account: AccountId,
+}
+
+impl Allowed<'_> {
+    /// See [`AppState::call`].
+    async fn call<T>(&self, act: impl FnOnce(&mut Registry, AccountId) -> T) -> Result<T, StoreFailed> {
+        self.state.call(|registry| act(registry, self.account)).await
+    }
+}
+
+impl<'a> Call<'a> {
+    fn account(&self) -> AccountId {
+        self.caller.account()
+    }
+
+    /// Asks IAM for leave to do this operation to a meeting of the caller's account, whether it exists or not.
+    fn allow_meeting(&self, meeting: MeetingId) -> Result<Allowed<'a>, ApiError> {
+        let site = &self.state.site;
+        self.allow(&site.meeting_arn(self.account(), meeting), Some(meeting), &[])
+    }
+
+    /// ... to make a meeting, which has no id yet: policies name it by `meeting/*`.
+    fn allow_new_meeting(&self, tags: &[Tag]) -> Result<Allowed<'a>, ApiError> {
+        let arn = format!("arn:aws:chime:{}:{}:meeting/*", self.state.site.region, self.account());
+        self.allow(&arn, None, tags)
+    }
+
+    /// ... to the tags of whatever the ARN names.
+    fn allow_tags(&self, arn: &str, tags: &[Tag]) -> Result<Allowed<'a>, ApiError> {
+        let named = tags::split(arn).filter(|(_, account, _)| *account == self.account());
+        self.allow(arn, named.map(|(.., meeting)| meeting), tags)
+    }
+
+    fn allow(
+        &self,
+        arn: &str,
+        meeting: Option<MeetingId>,
+        request_tags: &[Tag],
+    ) -> Result<Allowed<'a>, ApiError> {
+        let pairs = |tags: &[Tag]| tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
+        let resource_tags = match meeting {
+            Some(meeting) if self.caller.looks_at_resource_tags() => {
+                let registry = self.state.registry();
+                registry
+                    .meeting(self.account(), meeting)
+                    .map_or_else(|_| Vec::new(), |record| pairs(&record.tags))
+            }
+            _ => Vec::new(),
+        };
+        let action = self.operation.action();
+        let question = Question {
+            action: &action,
+            resources: vec![arn.to_owned(), without_region(arn)],
+            resource_tags,
+            request_tags: pairs(request_tags),
+            principal_arn: self.caller.arn(),
+            account: self.account().to_string(),
+            region: &self.state.site.region,
+        };
+        let decision = self.caller.decide(&question);
+        let allowed = decision == Decision::Allowed;
+        let entry = Entry {
+            time: String::new(),
+            request_id: self.request_id,
+            account: question.account.clone(),
+            principal: question.principal_arn,
+            access_key_id: self.caller.access_key_id(),
+            action: &action,
+            resource: arn,
+            allowed,
+            source: source_of(self.head),
+        };
+        self.state.audit.note(unix_now().as_secs(), entry);
+        if allowed {
+            return Ok(Allowed { state: self.state, account: self.account() });
+        }
+        let why = match decision {
+            Decision::ExplicitlyDenied => "an explicit deny in a policy",
+            _ => "no policy allows it",
+        };
+        Err(ApiError::forbidden(format!(
+            "User: {} is not authorized to perform: {action} on resource: {arn} ({why})",
+            self.caller.arn()
+        )))
+    }
+
     /// A query member, decoded; empty is there, as `max-results=` is.
     fn query(&self, name: &str) -> Result<Option<&str>, ApiError> {
         find(self.query, name)
@@ -70,60 +185,99 @@ fn find<'q>(query: &'q [(Vec<u8>, Vec<u8>)], name: &str) -> Option<&'q [u8]> {
     query.iter().find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value.as_slice())
 }
 
-/// The operations of the model, with the path labels they take.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The operations of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
+    BatchCreateAttendee,
+    BatchUpdateAttendeeCapabilitiesExcept,
+    CreateAttendee,
     CreateMeeting,
     CreateMeetingWithAttendees,
-    GetMeeting(String),
-    DeleteMeeting(String),
-    CreateAttendee(String),
-    BatchCreateAttendee(String),
-    ListAttendees(String),
-    GetAttendee(String, String),
-    DeleteAttendee(String, String),
-    /// In the model, not in this version.
-    Missing(&'static str),
+    DeleteAttendee,
+    DeleteMeeting,
+    GetAttendee,
+    GetMeeting,
+    ListAttendees,
+    ListTagsForResource,
+    StartMeetingTranscription,
+    StopMeetingTranscription,
+    TagResource,
+    UntagResource,
+    UpdateAttendeeCapabilities,
+    /// An extension: what clients told of themselves.
+    ListClientEvents,
 }
 
-/// Finds the operation. Labels are decoded after splitting, so an escaped slash stays within its label.
-fn route(method: &Method, path: &str, query: &[(Vec<u8>, Vec<u8>)]) -> Result<Operation, ApiError> {
-    let label = |segment: &str| {
-        String::from_utf8(sigv4::percent_decode(segment))
-            .map_err(|_| ApiError::bad_request("The path is not UTF-8 once decoded"))
-    };
-    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let operation = find(query, "operation").unwrap_or_default();
-    let method = method.as_str();
-    Ok(match (method, &segments[..], operation) {
-        ("POST", ["meetings"], b"") => Operation::CreateMeeting,
-        ("POST", ["meetings"], b"create-attendees") => Operation::CreateMeetingWithAttendees,
-        ("GET", ["meetings", meeting], _) => Operation::GetMeeting(label(meeting)?),
-        ("DELETE", ["meetings", meeting], _) => Operation::DeleteMeeting(label(meeting)?),
-        ("POST", ["meetings", meeting, "attendees"], b"") => Operation::CreateAttendee(label(meeting)?),
-        ("POST", ["meetings", meeting, "attendees"], b"batch-create") => {
-            Operation::BatchCreateAttendee(label(meeting)?)
+impl Operation {
+    /// As policies and the audit log name it.
+    fn action(self) -> String {
+        let service = if self == Operation::ListClientEvents { "campanile" } else { "chime" };
+        format!("{service}:{}", self.name())
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Operation::BatchCreateAttendee => "BatchCreateAttendee",
+            Operation::BatchUpdateAttendeeCapabilitiesExcept => "BatchUpdateAttendeeCapabilitiesExcept",
+            Operation::CreateAttendee => "CreateAttendee",
+            Operation::CreateMeeting => "CreateMeeting",
+            Operation::CreateMeetingWithAttendees => "CreateMeetingWithAttendees",
+            Operation::DeleteAttendee => "DeleteAttendee",
+            Operation::DeleteMeeting => "DeleteMeeting",
+            Operation::GetAttendee => "GetAttendee",
+            Operation::GetMeeting => "GetMeeting",
+            Operation::ListAttendees => "ListAttendees",
+            Operation::ListTagsForResource => "ListTagsForResource",
+            Operation::StartMeetingTranscription => "StartMeetingTranscription",
+            Operation::StopMeetingTranscription => "StopMeetingTranscription",
+            Operation::TagResource => "TagResource",
+            Operation::UntagResource => "UntagResource",
+            Operation::UpdateAttendeeCapabilities => "UpdateAttendeeCapabilities",
+            Operation::ListClientEvents => "ListClientEvents",
         }
-        ("GET", ["meetings", meeting, "attendees"], _) => Operation::ListAttendees(label(meeting)?),
+    }
+}
+
+/// An operation with its path labels, decoded: the meeting's and the attendee's.
+type Route = (Operation, Vec<String>);
+
+/// Finds the operation. Labels are decoded after splitting, so an escaped slash stays within its label.
+fn route(method: &Method, path: &str, query: &[(Vec<u8>, Vec<u8>)]) -> Result<Route, ApiError> {
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let parameter = find(query, "operation").unwrap_or_default();
+    let method = method.as_str();
+    let (operation, labels) = match (method, &segments[..], parameter) {
+        ("POST", ["meetings"], b"") => (Operation::CreateMeeting, vec![]),
+        ("POST", ["meetings"], b"create-attendees") => (Operation::CreateMeetingWithAttendees, vec![]),
+        ("GET", ["meetings", meeting], _) => (Operation::GetMeeting, vec![meeting]),
+        ("DELETE", ["meetings", meeting], _) => (Operation::DeleteMeeting, vec![meeting]),
+        ("POST", ["meetings", meeting, "attendees"], b"") => (Operation::CreateAttendee, vec![meeting]),
+        ("POST", ["meetings", meeting, "attendees"], b"batch-create") => {
+            (Operation::BatchCreateAttendee, vec![meeting])
+        }
+        ("GET", ["meetings", meeting, "attendees"], _) => (Operation::ListAttendees, vec![meeting]),
         ("GET", ["meetings", meeting, "attendees", attendee], _) => {
-            Operation::GetAttendee(label(meeting)?, label(attendee)?)
+            (Operation::GetAttendee, vec![meeting, attendee])
         }
         ("DELETE", ["meetings", meeting, "attendees", attendee], _) => {
-            Operation::DeleteAttendee(label(meeting)?, label(attendee)?)
+            (Operation::DeleteAttendee, vec![meeting, attendee])
         }
-        ("PUT", ["meetings", _, "attendees", "capabilities"], b"batch-update-except") => {
-            Operation::Missing("BatchUpdateAttendeeCapabilitiesExcept")
+        ("PUT", ["meetings", meeting, "attendees", "capabilities"], b"batch-update-except") => {
+            (Operation::BatchUpdateAttendeeCapabilitiesExcept, vec![meeting])
         }
-        ("PUT", ["meetings", _, "attendees", _, "capabilities"], _) => {
-            Operation::Missing("UpdateAttendeeCapabilities")
+        ("PUT", ["meetings", meeting, "attendees", attendee, "capabilities"], _) => {
+            (Operation::UpdateAttendeeCapabilities, vec![meeting, attendee])
         }
-        ("POST", ["meetings", _, "transcription"], b"start") => {
-            Operation::Missing("StartMeetingTranscription")
+        ("POST", ["meetings", meeting, "transcription"], b"start") => {
+            (Operation::StartMeetingTranscription, vec![meeting])
         }
-        ("POST", ["meetings", _, "transcription"], b"stop") => Operation::Missing("StopMeetingTranscription"),
-        ("GET", ["tags"], _) => Operation::Missing("ListTagsForResource"),
-        ("POST", ["tags"], b"tag-resource") => Operation::Missing("TagResource"),
-        ("POST", ["tags"], b"untag-resource") => Operation::Missing("UntagResource"),
+        ("POST", ["meetings", meeting, "transcription"], b"stop") => {
+            (Operation::StopMeetingTranscription, vec![meeting])
+        }
+        ("GET", ["tags"], _) => (Operation::ListTagsForResource, vec![]),
+        ("POST", ["tags"], b"tag-resource") => (Operation::TagResource, vec![]),
+        ("POST", ["tags"], b"untag-resource") => (Operation::UntagResource, vec![]),
+        ("GET", ["campanile", "v1", "client-events"], _) => (Operation::ListClientEvents, vec![]),
         (_, ["meetings" | "tags"] | ["meetings", _] | ["meetings", _, "attendees" | "transcription"], _)
         | (_, ["meetings", _, "attendees", _] | ["meetings", _, "attendees", _, "capabilities"], _) => {
             return Err(ApiError::unknown_operation(
@@ -132,35 +286,70 @@ fn route(method: &Method, path: &str, query: &[(Vec<u8>, Vec<u8>)]) -> Result<Op
             ));
         }
         _ => return Err(ApiError::unknown_operation(StatusCode::NOT_FOUND, "No operation has this path")),
-    })
+    };
+    let decoded = labels.into_iter().map(|segment: &&str| String::from_utf8(sigv4::percent_decode(segment)));
+    let labels = decoded.collect::<Result<_, _>>();
+    Ok((operation, labels.map_err(|_| ApiError::bad_request("The path is not UTF-8 once decoded"))?))
 }
 
-async fn answer(state: &AppState, request: Request<Body>) -> Result<Answer, ApiError> {
-    let (head, body) = request.into_parts();
+async fn answer(
+    state: &AppState,
+    request_id: &str,
+    head: &request::Parts,
+    body: Body,
+) -> Result<Answer, ApiError> {
     let query = sigv4::query_pairs(head.uri.query().unwrap_or_default());
-    let operation = route(&head.method, head.uri.path(), &query)?;
+    let (operation, labels) = route(&head.method, head.uri.path(), &query)?;
     let body = read_body(&head.headers, body).await?;
-    let known = |id: &str| (id == state.credentials.access_key_id).then_some(&state.credentials);
-    sigv4::verify(&head, &body, unix_now().as_secs(), known)?;
-    let call = Call { state, account: state.account, headers: &head.headers, query: &query, body };
+    let now_unix_s = unix_now().as_secs();
+    let find = |id: &str, token: Option<&str>| state.directory.find(now_unix_s, id, token);
+    let caller = sigv4::verify(head, &body, sigv4::SERVICE, now_unix_s, find)?;
+    let name = operation.name();
+    state
+        .throttle
+        .take(Instant::now(), caller.account(), name)
+        .map_err(|wait_s| ApiError::throttled(name, wait_s))?;
+    let (headers, query, caller) = (&head.headers, &query[..], &caller);
+    let call = Call { state, caller, operation, request_id, head, headers, query, body };
+    let meeting = || meeting_id(labels.first().map_or("", String::as_str));
+    let attendee = || attendee_id(labels.get(1).map_or("", String::as_str));
     match operation {
         Operation::CreateMeeting => meetings::create(call).await,
         Operation::CreateMeetingWithAttendees => meetings::create_with_attendees(call).await,
-        Operation::GetMeeting(meeting) => meetings::get(call, meeting_id(&meeting)?).await,
-        Operation::DeleteMeeting(meeting) => meetings::delete(call, meeting_id(&meeting)?).await,
-        Operation::CreateAttendee(meeting) => attendees::create(call, meeting_id(&meeting)?).await,
-        Operation::BatchCreateAttendee(meeting) => attendees::batch_create(call, meeting_id(&meeting)?).await,
-        Operation::ListAttendees(meeting) => attendees::list(call, meeting_id(&meeting)?).await,
-        Operation::GetAttendee(meeting, attendee) => {
-            attendees::get(call, meeting_id(&meeting)?, attendee_id(&attendee)?).await
+        Operation::GetMeeting => meetings::get(call, meeting()?).await,
+        Operation::DeleteMeeting => meetings::delete(call, meeting()?).await,
+        Operation::StartMeetingTranscription => meetings::start_transcription(call, meeting()?).await,
+        Operation::StopMeetingTranscription => meetings::stop_transcription(call, meeting()?).await,
+        Operation::CreateAttendee => attendees::create(call, meeting()?).await,
+        Operation::BatchCreateAttendee => attendees::batch_create(call, meeting()?).await,
+        Operation::ListAttendees => attendees::list(call, meeting()?).await,
+        Operation::GetAttendee => attendees::get(call, meeting()?, attendee()?).await,
+        Operation::DeleteAttendee => attendees::delete(call, meeting()?, attendee()?).await,
+        Operation::UpdateAttendeeCapabilities => {
+            attendees::update_capabilities(call, meeting()?, attendee()?).await
         }
-        Operation::DeleteAttendee(meeting, attendee) => {
-            attendees::delete(call, meeting_id(&meeting)?, attendee_id(&attendee)?).await
+        Operation::BatchUpdateAttendeeCapabilitiesExcept => {
+            attendees::update_capabilities_except(call, meeting()?).await
         }
-        Operation::Missing(name) => {
-            Err(ApiError::bad_request(format!("{name} is not available in this version of campanile")))
-        }
+        Operation::ListTagsForResource => tags::list(call).await,
+        Operation::TagResource => tags::tag(call).await,
+        Operation::UntagResource => tags::untag(call).await,
+        Operation::ListClientEvents => meetings::list_client_events(call).await,
     }
+}
+
+/// An ARN as policies may write it: the service's own reference leaves the region out.
+fn without_region(arn: &str) -> String {
+    let mut parts: Vec<&str> = arn.splitn(6, ':').collect();
+    if let Some(region) = parts.get_mut(3) {
+        *region = "";
+    }
+    parts.join(":")
+}
+
+/// Where a call came from, when it came over the network.
+fn source_of(head: &request::Parts) -> Option<String> {
+    head.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip().to_string())
 }
 
 fn meeting_id(label: &str) -> Result<MeetingId, ApiError> {
@@ -210,53 +399,54 @@ pub(crate) fn unix_now() -> Duration {
 mod tests {
     use super::*;
 
-    fn check(request: &str, expected: Result<Operation, u16>) {
+    fn check(request: &str, expected: Result<(Operation, &[&str]), u16>) {
         let (method, target) = request.split_once(' ').unwrap();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let found = route(&method.parse().unwrap(), path, &sigv4::query_pairs(query));
-        assert_eq!(found.map_err(|error| error.status.as_u16()), expected, "{request}");
+        let found = found.map_err(|error| error.status.as_u16());
+        let expected = expected.map(|(operation, labels)| {
+            (operation, labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>())
+        });
+        assert_eq!(found, expected, "{request}");
     }
 
     #[test]
     fn operations_are_told_apart_by_method_path_and_parameter() {
-        let (m, a) = ("M".to_owned(), "A".to_owned());
-        check("POST /meetings", Ok(Operation::CreateMeeting));
-        check("POST //meetings", Ok(Operation::CreateMeeting));
-        check("POST /meetings?operation=create-attendees", Ok(Operation::CreateMeetingWithAttendees));
+        use Operation as Op;
+        check("POST /meetings", Ok((Op::CreateMeeting, &[])));
+        check("POST //meetings", Ok((Op::CreateMeeting, &[])));
+        check("POST /meetings?operation=create-attendees", Ok((Op::CreateMeetingWithAttendees, &[])));
         check("POST /meetings?operation=nonsense", Err(405));
         check("GET /meetings", Err(405));
-        check("GET /meetings/M", Ok(Operation::GetMeeting(m.clone())));
-        check("GET /meetings/a%2Fb", Ok(Operation::GetMeeting("a/b".into())));
+        check("GET /meetings/M", Ok((Op::GetMeeting, &["M"])));
+        check("GET /meetings/a%2Fb", Ok((Op::GetMeeting, &["a/b"])));
         check("GET /meetings/%ff", Err(400));
-        check("DELETE /meetings/M", Ok(Operation::DeleteMeeting(m.clone())));
+        check("DELETE /meetings/M", Ok((Op::DeleteMeeting, &["M"])));
         check("PATCH /meetings/M", Err(405));
-        check("POST /meetings/M/attendees", Ok(Operation::CreateAttendee(m.clone())));
-        check(
-            "POST /meetings/M/attendees?operation=batch-create",
-            Ok(Operation::BatchCreateAttendee(m.clone())),
-        );
-        check("GET /meetings/M/attendees?max-results=5", Ok(Operation::ListAttendees(m.clone())));
-        check("GET /meetings/M/attendees/A", Ok(Operation::GetAttendee(m.clone(), a.clone())));
-        check(
-            "GET /meetings/M/attendees/capabilities",
-            Ok(Operation::GetAttendee(m.clone(), "capabilities".into())),
-        );
-        check("DELETE /meetings/M/attendees/A", Ok(Operation::DeleteAttendee(m, a)));
+        check("POST /meetings/M/attendees", Ok((Op::CreateAttendee, &["M"])));
+        check("POST /meetings/M/attendees?operation=batch-create", Ok((Op::BatchCreateAttendee, &["M"])));
+        check("GET /meetings/M/attendees?max-results=5", Ok((Op::ListAttendees, &["M"])));
+        check("GET /meetings/M/attendees/A", Ok((Op::GetAttendee, &["M", "A"])));
+        check("GET /meetings/M/attendees/capabilities", Ok((Op::GetAttendee, &["M", "capabilities"])));
+        check("DELETE /meetings/M/attendees/A", Ok((Op::DeleteAttendee, &["M", "A"])));
         check(
             "PUT /meetings/M/attendees/capabilities?operation=batch-update-except",
-            Ok(Operation::Missing("BatchUpdateAttendeeCapabilitiesExcept")),
+            Ok((Op::BatchUpdateAttendeeCapabilitiesExcept, &["M"])),
         );
-        check(
-            "PUT /meetings/M/attendees/A/capabilities",
-            Ok(Operation::Missing("UpdateAttendeeCapabilities")),
-        );
-        check(
-            "POST /meetings/M/transcription?operation=start",
-            Ok(Operation::Missing("StartMeetingTranscription")),
-        );
-        check("POST /tags?operation=tag-resource", Ok(Operation::Missing("TagResource")));
-        check("GET /tags?arn=x", Ok(Operation::Missing("ListTagsForResource")));
+        check("PUT /meetings/M/attendees/A/capabilities", Ok((Op::UpdateAttendeeCapabilities, &["M", "A"])));
+        check("POST /meetings/M/transcription?operation=start", Ok((Op::StartMeetingTranscription, &["M"])));
+        check("POST /meetings/M/transcription?operation=stop", Ok((Op::StopMeetingTranscription, &["M"])));
+        check("POST /meetings/M/transcription", Err(405));
+        check("POST /tags?operation=tag-resource", Ok((Op::TagResource, &[])));
+        check("POST /tags?operation=untag-resource", Ok((Op::UntagResource, &[])));
+        check("GET /tags?arn=x", Ok((Op::ListTagsForResource, &[])));
         check("PUT /tags", Err(405));
         check("GET /nothing/here", Err(404));
+    }
+
+    #[test]
+    fn policies_may_leave_the_region_out() {
+        assert_eq!(without_region("arn:aws:chime:us-east-1:1:meeting/a:b"), "arn:aws:chime::1:meeting/a:b");
+        assert_eq!(without_region("arn:aws"), "arn:aws");
     }
 }

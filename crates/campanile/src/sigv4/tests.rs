@@ -40,8 +40,11 @@ impl Captured {
 
     fn verify(&self) -> Result<(), AuthError> {
         let credentials = credentials();
-        let find = |id: &str| (id == KEY_ID).then_some(&credentials);
-        verify(&self.head(), self.body.as_bytes(), parse_amz_date(self.date).unwrap(), find).map(drop)
+        let find = |id: &str, _: Option<&str>| {
+            if id == KEY_ID { Ok(&credentials) } else { Err(AuthError::Unrecognized) }
+        };
+        verify(&self.head(), self.body.as_bytes(), SERVICE, parse_amz_date(self.date).unwrap(), find)
+            .map(drop)
     }
 }
 
@@ -124,8 +127,11 @@ fn check(captured: Captured, change: impl FnOnce(&mut request::Parts), body: &st
     let mut head = captured.head();
     change(&mut head);
     let credentials = credentials();
-    let find = |id: &str| (id == KEY_ID).then_some(&credentials);
-    let error = verify(&head, body.as_bytes(), parse_amz_date(captured.date).unwrap(), find).unwrap_err();
+    let find = |id: &str, _: Option<&str>| {
+        if id == KEY_ID { Ok(&credentials) } else { Err(AuthError::Unrecognized) }
+    };
+    let error =
+        verify(&head, body.as_bytes(), SERVICE, parse_amz_date(captured.date).unwrap(), find).unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
     assert!(error.to_string().contains(says), "{error:?} does not say {says:?}");
 }
@@ -197,7 +203,8 @@ fn clocks_may_differ_by_five_minutes() {
         let (captured, credentials) = (v3(), credentials());
         let now = parse_amz_date(captured.date).unwrap().checked_add_signed(off_s).unwrap();
         let outcome =
-            verify(&captured.head(), captured.body.as_bytes(), now, |_| Some(&credentials)).map(drop);
+            verify(&captured.head(), captured.body.as_bytes(), SERVICE, now, |_, _| Ok(&credentials))
+                .map(drop);
         match says {
             None => assert_eq!(outcome, Ok(()), "{off_s}"),
             Some(says) => assert!(outcome.unwrap_err().to_string().contains(says), "{off_s}"),
@@ -226,7 +233,7 @@ fn temporary_keys_come_with_their_token() {
         head
     };
     let check = |signer: &Credentials, known: &Credentials, accepted: bool| {
-        let outcome = verify(&sign_with(signer), b"", 1_800_000_000, |_| Some(known)).map(drop);
+        let outcome = verify(&sign_with(signer), b"", SERVICE, 1_800_000_000, |_, _| Ok(known)).map(drop);
         assert_eq!(outcome, if accepted { Ok(()) } else { Err(AuthError::Unrecognized) });
     };
     check(&temporary, &temporary, true);
@@ -249,7 +256,7 @@ fn what_we_sign_is_verified() {
         .0;
     sign(&mut head, body, &credentials(), "us-east-1", 1_800_000_000).unwrap();
     let credentials = credentials();
-    assert!(verify(&head, body, 1_800_000_000, |_| Some(&credentials)).is_ok());
+    assert!(verify(&head, body, SERVICE, 1_800_000_000, |_, _| Ok(&credentials)).is_ok());
 }
 
 #[test]

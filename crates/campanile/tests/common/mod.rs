@@ -1,8 +1,12 @@
 //! A server on free ports with records of its own, and a small HTTP client that signs as SDKs do.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -79,7 +83,10 @@ pub(crate) async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     let _ = stream.write_all(request).await;
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes).await;
-    let text = String::from_utf8(bytes).unwrap();
+    parse(&String::from_utf8(bytes).unwrap())
+}
+
+fn parse(text: &str) -> Answer {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
@@ -106,10 +113,20 @@ pub(crate) fn signed(
     if !body.is_empty() {
         request = request.header("content-type", "application/json");
     }
-    let mut head = request.body(()).unwrap().into_parts().0;
+    let head = request.body(()).unwrap().into_parts().0;
+    signed_for("chime", credentials, head, body)
+}
+
+/// The request of this head, signed for a service, as bytes.
+pub(crate) fn signed_for(
+    service: &str,
+    credentials: &Credentials,
+    mut head: axum::http::request::Parts,
+    body: &str,
+) -> Vec<u8> {
     let now_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    sigv4::sign(&mut head, body.as_bytes(), credentials, "us-east-1", now_unix_s).unwrap();
-    let mut bytes = format!("{method} {target} HTTP/1.1\r\n");
+    sigv4::sign_for(service, &mut head, body.as_bytes(), credentials, "us-east-1", now_unix_s).unwrap();
+    let mut bytes = format!("{} {} HTTP/1.1\r\n", head.method, head.uri);
     for (name, value) in &head.headers {
         bytes += &format!("{name}: {}\r\n", value.to_str().unwrap());
     }
@@ -131,6 +148,22 @@ impl Client {
     pub(crate) async fn call(&self, method: &str, target: &str, body: &str) -> Answer {
         let host = self.address.to_string();
         raw(self.address, &signed(&self.credentials, &host, method, target, body)).await
+    }
+
+    /// As `call`; `None` when there is no whole answer, as when the server dies.
+    pub(crate) async fn try_call(&self, method: &str, target: &str, body: &str) -> Option<Answer> {
+        let host = self.address.to_string();
+        let mut stream = TcpStream::connect(self.address).await.ok()?;
+        stream.write_all(&signed(&self.credentials, &host, method, target, body)).await.ok()?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.ok()?;
+        let text = String::from_utf8(bytes).ok()?;
+        let answer = text.contains("\r\n\r\n").then(|| parse(&text))?;
+        let whole = answer
+            .headers
+            .get("content-length")
+            .is_none_or(|length| *length == answer.text.len().to_string());
+        whole.then_some(answer)
     }
 
     /// CreateMeeting with this ClientRequestToken; its id.
@@ -171,4 +204,51 @@ pub(crate) fn meeting_body(token: &str, more: &str) -> String {
     format!(
         r#"{{"ClientRequestToken":"{token}","MediaRegion":"us-east-1","ExternalMeetingId":"standup"{more}}}"#
     )
+}
+
+/// The binary itself, as scripts run it.
+pub(crate) struct Binary {
+    pub(crate) process: Child,
+    pub(crate) ready: Value,
+}
+
+impl Binary {
+    pub(crate) fn start(directory: &TempDir) -> Binary {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_campanile"))
+            .args(["dev", "--json", "--listen", "127.0.0.1:0", "--media", "127.0.0.1:0", "--data-dir"])
+            .arg(directory.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Binary { process, ready: serde_json::from_str(&line).unwrap() }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let text = |name: &str| self.ready[name].as_str().unwrap().to_owned();
+        Client {
+            address: text("api").strip_prefix("http://").unwrap().parse().unwrap(),
+            credentials: Credentials {
+                access_key_id: text("access_key_id"),
+                secret_access_key: text("secret_access_key"),
+                session_token: None,
+            },
+        }
+    }
+}
+
+impl Binary {
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }

@@ -244,7 +244,9 @@ fn negotiate(section: &Section, role: Role) -> Negotiated {
             place.get_or_insert(extension.id);
         }
     }
-    if role == Role::ReceiveVideo && negotiated.direction.receives() {
+    // Also while the camera is off: Chrome disables for good what an answer leaves out, and its next offer would come
+    // with every layer paused.
+    if section.kind == SectionKind::Video && !is_downlink(section, role) {
         negotiated.rids.clone_from(&section.rids);
     }
     negotiated

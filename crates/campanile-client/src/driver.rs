@@ -1,0 +1,952 @@
+//! The task of one session: it owns the sockets, keeps the time and follows the JavaScript client's rules.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::rand;
+use campanile_wire::signaling::{
+    Adaption, AudioStreamIdInfo, ClientDetails, ClientFrame, Duplex, Join, MediaType, QualityPreference, Sdp,
+    ServerFrame, StreamAllocation, StreamDescriptor, Subscribe, SubscribeAck, VideoSubscription, proto,
+};
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep_until, timeout};
+
+use crate::engine::{AudioOut, Engine, Output, VideoOut, Wish};
+use crate::join::{CONTENT_SUFFIX, JoinInfo};
+use crate::media::{
+    AUDIO_PACKET_SAMPLES, AudioSource, Media, SILENT_PACKET, Subscriptions, VIDEO_CLOCK_HZ, VideoSource,
+};
+use crate::network::{Datagram, Impairment, Way};
+use crate::roster::Roster;
+use crate::session::{Command, Config, Event, Level};
+use crate::signaling::{Incoming, Socket};
+use crate::stamp::{Stamp, now_us};
+use crate::stats::{JoinTimings, Outage, Stats};
+use crate::status::{ABNORMAL, SessionStatus, Stage};
+
+/// For getting in, and for each answer (the JavaScript client's `connectionTimeoutMs`).
+const STEP_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a session tries to come back (`reconnectTimeoutMs`).
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(120);
+/// Waits between attempts are drawn from nothing to this, doubled each time up to the longest.
+const BACKOFF_FIRST: Duration = Duration::from_millis(1000);
+const BACKOFF_LONGEST: Duration = Duration::from_millis(5000);
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// Unanswered pings that make a connection unhealthy.
+const MISSED_PONGS_MAX: u32 = 4;
+/// Media silent for so long makes it unhealthy too.
+const SILENCE_MAX: Duration = Duration::from_secs(25);
+const SECOND: Duration = Duration::from_secs(1);
+const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
+/// Packets sent at once when the process was held up: what a browser's microphone buffers.
+const CATCH_UP_MAX: u32 = 10;
+/// Datagrams read before anything else has its turn.
+const BATCH_MAX: usize = 64;
+/// The largest datagram that any network lets through, with room.
+const DATAGRAM_BYTES_MAX: usize = 2048;
+/// Room for a video burst while the process is held up: a quarter of a second at 20 Mbit/s.
+const SOCKET_BUFFER_BYTES: usize = 1 << 20;
+
+pub(crate) struct Driver {
+    info: JoinInfo,
+    config: Config,
+    commands: mpsc::Receiver<Command>,
+    commands_open: bool,
+    events: mpsc::Sender<Event>,
+    publish: watch::Sender<Stats>,
+    started: Option<oneshot::Sender<Result<(), SessionStatus>>>,
+    stats: Stats,
+    audio_session_id: u32,
+    muted: bool,
+    roster: Roster,
+    index: Vec<StreamDescriptor>,
+    chosen: Vec<u32>,
+    audio: AudioState,
+    video: VideoState,
+    /// Who wants to know that we have left.
+    leaving: Option<oneshot::Sender<()>>,
+    last_received: Option<Instant>,
+    /// Since when there is no connection; `None` while there is, and before the first.
+    lost_since: Option<Instant>,
+    buffer: Vec<u8>,
+}
+
+#[derive(Default)]
+struct AudioState {
+    time: u64,
+    position: usize,
+    due: Option<Instant>,
+    last_sent: Option<Instant>,
+}
+
+#[derive(Default)]
+struct VideoState {
+    source: Option<VideoSource>,
+    /// As the service last allocated them.
+    allocations: Vec<StreamAllocation>,
+    number: u32,
+    /// For each layer, the next frame of its loop.
+    positions: Vec<usize>,
+    due: Option<Instant>,
+    began: Option<Instant>,
+}
+
+/// One connection: lives until it breaks.
+struct Link {
+    socket: Socket,
+    socket_open: bool,
+    udp: UdpSocket,
+    network: Option<Impairment>,
+    engine: Option<Engine>,
+    stage: Stage,
+    began: Instant,
+    timings: JoinTimings,
+    ack_seen: bool,
+    server_chooses: bool,
+    /// A SUBSCRIBE waits for its answer until then.
+    outstanding: Option<Instant>,
+    /// What the last SUBSCRIBE asked for.
+    camera_offered: bool,
+    camera_answered: bool,
+    receiving: Vec<u32>,
+    ping_id: u32,
+    pinged: bool,
+    missed: u32,
+    ping_due: Instant,
+    second_due: Instant,
+    /// Nothing changed since the wish was last looked at.
+    settled: bool,
+}
+
+impl Link {
+    /// Sends a frame, unless the socket is known to be closed; that it broke is told by reading.
+    async fn say(&mut self, frame: &ClientFrame) {
+        if self.socket_open {
+            self.socket.send(frame).await;
+        }
+    }
+}
+
+/// Why a connection is over.
+enum End {
+    Status(SessionStatus),
+    /// On purpose, politely or not.
+    Left,
+    Vanished,
+}
+
+use SessionStatus::*;
+
+impl Driver {
+    pub(crate) fn new(
+        info: JoinInfo,
+        mut config: Config,
+        commands: mpsc::Receiver<Command>,
+        events: mpsc::Sender<Event>,
+        publish: watch::Sender<Stats>,
+        started: oneshot::Sender<Result<(), SessionStatus>>,
+    ) -> Driver {
+        let mut id = [0; 4];
+        // Without random numbers DTLS fails soon after, and says so.
+        let _ = rand::fill(&mut id);
+        let video = VideoState { source: config.video.take(), ..VideoState::default() };
+        Driver {
+            info,
+            muted: config.muted,
+            config,
+            commands,
+            commands_open: true,
+            events,
+            publish,
+            started: Some(started),
+            stats: Stats::default(),
+            audio_session_id: u32::from_be_bytes(id),
+            roster: Roster::default(),
+            index: Vec::new(),
+            chosen: Vec::new(),
+            audio: AudioState::default(),
+            video,
+            leaving: None,
+            last_received: None,
+            lost_since: None,
+            buffer: vec![0; DATAGRAM_BYTES_MAX],
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let mut attempt = 0;
+        let mut trying_since = Instant::now();
+        let status = loop {
+            let lost = match self.connection().await {
+                End::Left => break Left,
+                End::Vanished => break Left,
+                End::Status(status) if status.is_terminal() => break status,
+                End::Status(status) => status,
+            };
+            if self.stats.join.is_some() && self.lost_since.is_none() {
+                let since = self.last_received.unwrap_or_else(Instant::now);
+                (attempt, trying_since, self.lost_since) = (0, since, Some(since));
+                self.stats.outages.push(Outage { status: lost, duration: since.elapsed(), recovered: false });
+                self.emit(Event::Reconnecting(lost));
+            }
+            if trying_since.elapsed() > RECONNECT_TIMEOUT {
+                break lost;
+            }
+            let mut random = [0; 4];
+            let _ = rand::fill(&mut random);
+            let longest = BACKOFF_FIRST.saturating_mul(1 << attempt.min(8)).min(BACKOFF_LONGEST);
+            attempt += 1;
+            let wait = longest.mul_f64(f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX));
+            if self.wait_to_retry(wait).await {
+                break Left;
+            }
+        };
+        if let (Some(since), Some(outage)) = (self.lost_since, self.stats.outages.last_mut()) {
+            outage.duration = since.elapsed();
+        }
+        self.stats.ended = Some(status);
+        let _ = self.publish.send(self.stats.clone());
+        if let Some(started) = self.started.take() {
+            let _ = started.send(Err(status));
+        }
+        // The last word is worth waiting for, but not for ever.
+        let _ = timeout(SECOND, self.events.send(Event::Ended(status))).await;
+        if let Some(done) = self.leaving.take() {
+            let _ = done.send(());
+        }
+    }
+
+    /// True when told to leave meanwhile. Commands about media mean nothing without a connection.
+    async fn wait_to_retry(&mut self, wait: Duration) -> bool {
+        let end = tokio::time::Instant::now() + wait;
+        loop {
+            tokio::select! {
+                () = sleep_until(end) => return false,
+                command = self.commands.recv(), if self.commands_open => match command {
+                    Some(Command::Leave(done)) => {
+                        self.leaving = Some(done);
+                        return true;
+                    }
+                    None | Some(Command::Vanish) => return true,
+                    Some(Command::Mute(muted)) => self.muted = muted,
+                    Some(Command::PlayAudio(source)) => self.config.audio = source,
+                    Some(Command::Publish(source)) => self.video.source = source,
+                    Some(Command::Watch(rule, chosen)) => {
+                        (self.config.subscriptions, self.chosen) = (rule, chosen);
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+
+    fn emit(&mut self, event: Event) {
+        if self.events.try_send(event).is_err() {
+            self.stats.events_dropped += 1;
+        }
+    }
+
+    async fn connection(&mut self) -> End {
+        let began = Instant::now();
+        let mut socket = match timeout(STEP_TIMEOUT, Socket::open(&self.info, &self.config.trust)).await {
+            Ok(Ok(socket)) => socket,
+            Ok(Err(why)) => {
+                tracing::debug!(%why, "signaling cannot be reached");
+                return End::Status(TaskFailed);
+            }
+            Err(_) => return End::Status(TaskFailed),
+        };
+        let Some(udp) = bind(socket.local.ip()) else { return End::Status(TaskFailed) };
+        let opened = began.elapsed();
+        if !socket.send(&ClientFrame::Ping { id: 1 }).await || !socket.send(&self.join_frame()).await {
+            return End::Status(TaskFailed);
+        }
+        self.roster.reconnected();
+        self.audio.due = None;
+        self.video.due = None;
+        self.video.allocations.clear();
+        let mut link = Link {
+            socket,
+            socket_open: true,
+            udp,
+            network: Impairment::new(self.config.network),
+            engine: None,
+            stage: Stage::Joining,
+            began,
+            timings: JoinTimings { opened, ..JoinTimings::default() },
+            ack_seen: false,
+            server_chooses: false,
+            outstanding: None,
+            camera_offered: false,
+            camera_answered: false,
+            receiving: Vec::new(),
+            ping_id: 1,
+            pinged: true,
+            missed: 0,
+            ping_due: began + PING_INTERVAL,
+            second_due: began + SECOND,
+            settled: true,
+        };
+        let end = self.converse(&mut link).await;
+        if !matches!(end, End::Vanished) && link.socket_open {
+            // Also after a terminal status: the service then knows that we know.
+            let polite =
+                matches!(end, End::Left) || matches!(end, End::Status(status) if status.is_terminal());
+            if polite {
+                leave(&mut link.socket).await;
+            }
+            link.socket.close().await;
+        }
+        self.stats.engine = link.engine.as_ref().map(Engine::counters).unwrap_or_default();
+        end
+    }
+
+    async fn converse(&mut self, link: &mut Link) -> End {
+        let mut wake = tokio::time::Instant::now();
+        let sleep = sleep_until(wake);
+        tokio::pin!(sleep);
+        loop {
+            let due = tokio::time::Instant::from_std(self.next_due(link));
+            if due != wake {
+                wake = due;
+                sleep.as_mut().reset(due);
+            }
+            let step = tokio::select! {
+                incoming = link.socket.recv(), if link.socket_open => match incoming {
+                    Incoming::Frame(frame) => self.frame(link, frame).await,
+                    Incoming::Closed(code) => {
+                        link.socket_open = false;
+                        SessionStatus::of_close(code, link.stage).map(End::Status)
+                    }
+                },
+                _ = link.udp.readable() => {
+                    self.read(link);
+                    None
+                }
+                command = self.commands.recv(), if self.commands_open => match command {
+                    Some(command) => self.command(link, command).await,
+                    // Nobody is left to say anything: the session leaves.
+                    None => Some(End::Left),
+                },
+                () = &mut sleep => self.timers(link).await,
+            };
+            if let Some(end) = step {
+                return end;
+            }
+            if let Some(status) = self.pump(link) {
+                return End::Status(status);
+            }
+            if !link.settled
+                && let Some(status) = self.subscribe(link).await
+            {
+                return End::Status(status);
+            }
+        }
+    }
+
+    fn next_due(&self, link: &mut Link) -> Instant {
+        let network = link.network.as_ref().and_then(Impairment::due);
+        let engine = link.engine.as_mut().and_then(Engine::poll_timeout);
+        let connecting = (link.stage < Stage::Live).then_some(link.began + STEP_TIMEOUT);
+        [network, engine, connecting, link.outstanding, self.audio.due, self.video.due]
+            .into_iter()
+            .flatten()
+            .fold(link.ping_due.min(link.second_due), Instant::min)
+    }
+
+    async fn timers(&mut self, link: &mut Link) -> Option<End> {
+        let now = Instant::now();
+        if link.stage < Stage::Live && now >= link.began + STEP_TIMEOUT
+            || link.outstanding.is_some_and(|due| due <= now)
+        {
+            return Some(End::Status(TaskFailed));
+        }
+        while let Some(datagram) = link.network.as_mut().and_then(|network| network.pop(now)) {
+            deliver(&mut self.stats, link, now, datagram);
+        }
+        if let Some(engine) = &mut link.engine
+            && engine.poll_timeout().is_some_and(|due| due <= now)
+        {
+            engine.handle_timeout(now);
+        }
+        self.audio_due(link, now);
+        self.video_due(link, now);
+        if link.ping_due <= now {
+            link.ping_due = now + PING_INTERVAL;
+            link.missed += u32::from(link.pinged);
+            if link.missed >= MISSED_PONGS_MAX {
+                return Some(End::Status(ConnectionHealthReconnect));
+            }
+            (link.ping_id, link.pinged) = (link.ping_id.wrapping_add(1), true);
+            let ping = ClientFrame::Ping { id: link.ping_id };
+            link.say(&ping).await;
+        }
+        if link.second_due <= now {
+            link.second_due = now + SECOND;
+            if let Some(engine) = &link.engine {
+                self.stats.engine = engine.counters();
+            }
+            let _ = self.publish.send(self.stats.clone());
+            if link.stage == Stage::Live {
+                if self.last_received.is_some_and(|last| now - last > SILENCE_MAX) {
+                    return Some(End::Status(ConnectionHealthReconnect));
+                }
+                link.say(&ClientFrame::ClientMetric(proto::SdkClientMetricFrame::default())).await;
+            }
+        }
+        None
+    }
+
+    fn read(&mut self, link: &mut Link) {
+        for _ in 0..BATCH_MAX {
+            let Ok((len, from)) = link.udp.try_recv_from(&mut self.buffer) else { return };
+            let now = Instant::now();
+            self.stats.datagrams_received += 1;
+            self.last_received = Some(now);
+            match (&mut link.network, &mut link.engine) {
+                (Some(network), _) => {
+                    let bytes = self.buffer[..len].to_vec();
+                    network.push(now, Datagram { way: Way::In, peer: from, bytes });
+                }
+                (None, Some(engine)) => engine.receive(now, from, &mut self.buffer[..len]),
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// Takes what the engine has to say.
+    fn pump(&mut self, link: &mut Link) -> Option<SessionStatus> {
+        while let Some(output) = link.engine.as_mut().and_then(Engine::poll) {
+            match output {
+                Output::Transmit { to, bytes } => {
+                    let datagram = Datagram { way: Way::Out, peer: to, bytes };
+                    match &mut link.network {
+                        Some(network) => network.push(Instant::now(), datagram),
+                        None => deliver(&mut self.stats, link, Instant::now(), datagram),
+                    }
+                }
+                Output::Media(media) => {
+                    if matches!(media, Media::Audio(_) | Media::Header(_)) {
+                        self.first_audio(link);
+                    }
+                    match &mut self.config.sink {
+                        Some(sink) => sink(media),
+                        None => self.emit(Event::Media(media)),
+                    }
+                }
+                Output::KeyframeWanted { rid } => {
+                    self.stats.keyframes_wanted += 1;
+                    self.restart_loop(rid.as_deref());
+                    self.emit(Event::KeyframeWanted { rid });
+                }
+                Output::Connected if link.stage < Stage::Live => self.live(link),
+                Output::Connected => {}
+                Output::Failed(why) => {
+                    tracing::debug!(why, "the media connection is lost");
+                    let live = link.stage == Stage::Live;
+                    return Some(if live { ConnectionHealthReconnect } else { TaskFailed });
+                }
+            }
+        }
+        None
+    }
+
+    fn first_audio(&mut self, link: &mut Link) {
+        if link.timings.first_audio.is_none() {
+            link.timings.first_audio = Some(link.began.elapsed());
+            if let Some(join) = &mut self.stats.join
+                && join.first_audio.is_none()
+            {
+                join.first_audio = link.timings.first_audio;
+            }
+        }
+    }
+
+    fn live(&mut self, link: &mut Link) {
+        let now = Instant::now();
+        link.stage = Stage::Live;
+        link.settled = false;
+        link.timings.started = link.began.elapsed();
+        self.stats.join.get_or_insert(link.timings);
+        if let (Some(since), Some(outage)) = (self.lost_since.take(), self.stats.outages.last_mut()) {
+            (outage.recovered, outage.duration) = (true, now - since);
+        }
+        self.last_received = Some(now);
+        self.wake_audio(now);
+        if let Some(started) = self.started.take() {
+            let _ = started.send(Ok(()));
+        }
+        let _ = self.publish.send(self.stats.clone());
+        self.emit(Event::Started(link.timings));
+    }
+
+    // ---- signaling ----
+
+    fn join_frame(&self) -> ClientFrame {
+        let supported_adaptions = match self.config.adaption {
+            Adaption::Default => Vec::new(),
+            _ => vec![Adaption::None, Adaption::BandwidthProbing, Adaption::BandwidthProbingAndVideoQuality],
+        };
+        ClientFrame::Join(Join {
+            protocol_version: 2,
+            flags: 2,
+            client: ClientDetails {
+                platform_name: "campanile-client".into(),
+                platform_version: env!("CARGO_PKG_VERSION").into(),
+                client_source: "campanile-client".into(),
+                chime_sdk_version: env!("CARGO_PKG_VERSION").into(),
+                os_name: std::env::consts::OS.into(),
+                ..ClientDetails::default()
+            },
+            audio_session_id: Some(self.audio_session_id.into()),
+            wants_compressed_sdp: false,
+            adaption: self.config.adaption,
+            wants_all_temporal_layers: !supported_adaptions.is_empty(),
+            supported_adaptions,
+            disable_periodic_keyframes: false,
+            max_videos: None,
+        })
+    }
+
+    async fn frame(&mut self, link: &mut Link, frame: ServerFrame) -> Option<End> {
+        match frame {
+            ServerFrame::Ping { id } => link.say(&ClientFrame::Pong { id }).await,
+            ServerFrame::Pong { id } if id == link.ping_id => (link.pinged, link.missed) = (false, 0),
+            ServerFrame::JoinAck(ack) => {
+                link.ack_seen = true;
+                link.server_chooses = self.config.adaption == Adaption::BandwidthProbingAndVideoQuality
+                    && ack.default_adaption == Some(Adaption::BandwidthProbingAndVideoQuality);
+            }
+            ServerFrame::Index(index) => {
+                self.index = index.sources;
+                self.emit(Event::Sources(self.index.clone()));
+                if link.stage == Stage::Joining {
+                    link.timings.indexed = link.began.elapsed();
+                    link.stage = Stage::Subscribing;
+                }
+                link.settled = false;
+            }
+            ServerFrame::SubscribeAck(ack) => {
+                return self.answered(link, &ack).err().map(End::Status);
+            }
+            ServerFrame::AudioStreamIdInfo(entries) => self.roster(entries),
+            ServerFrame::AudioMetadata(states) => {
+                let level = |state: &campanile_wire::signaling::AudioAttendeeState| Level {
+                    attendee_id: self
+                        .roster
+                        .attendee(state.audio_stream_id)
+                        .map(|who| who.attendee_id.clone()),
+                    // As the JavaScript client shows attenuation.
+                    volume: state.volume_db.map(|db| ((42.0 - f32::from(db)) / 28.0).clamp(0.0, 1.0)),
+                    signal_strength: state.signal_strength,
+                };
+                let levels = states.iter().map(level).collect();
+                self.emit(Event::Levels(levels));
+            }
+            ServerFrame::AudioStatus(status) => return SessionStatus::of_audio(status).map(End::Status),
+            ServerFrame::DataMessages(messages) => {
+                for message in messages {
+                    self.emit(Event::Message(message));
+                }
+            }
+            ServerFrame::Error { status, description, .. } => {
+                tracing::debug!(status, description, "the service reports an error");
+                if status == 206 {
+                    self.stats.view_only = true;
+                    self.video.source = None;
+                    self.video.due = None;
+                    self.emit(Event::ViewOnly);
+                }
+                return SessionStatus::of_error(status).map(End::Status);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn roster(&mut self, entries: Vec<AudioStreamIdInfo>) {
+        for change in self.roster.apply(entries) {
+            self.emit(Event::Roster(change));
+        }
+    }
+
+    /// Asks for what is wanted, if that is not what there is.
+    async fn subscribe(&mut self, link: &mut Link) -> Option<SessionStatus> {
+        let first = link.engine.is_none();
+        // The first SUBSCRIBE never asks for video, and only one waits for its answer.
+        if link.stage == Stage::Joining || !first && link.stage < Stage::Live || link.outstanding.is_some() {
+            return None;
+        }
+        link.settled = true;
+        let now = Instant::now();
+        if first {
+            let local = SocketAddr::new(link.socket.local.ip(), link.udp.local_addr().ok()?.port());
+            match Engine::new(self.config.engine, now, local) {
+                Ok(engine) => link.engine = Some(engine),
+                Err(why) => {
+                    tracing::warn!(%why, "no media engine");
+                    return Some(TaskFailed);
+                }
+            }
+        } else {
+            link.receiving = self.wanted(&link.receiving);
+        }
+        let camera = self.video.source.as_ref().filter(|_| !first);
+        let wish = Wish { audio: self.info.audio_host_url.is_some(), camera, receive: &link.receiving };
+        let offer = link.engine.as_mut()?.offer(now, &wish)?;
+        let camera_on = camera.is_some();
+        let mut send_streams = Vec::new();
+        if wish.audio {
+            send_streams.push(StreamDescriptor {
+                stream_id: 1,
+                group_id: 1,
+                framerate: 15,
+                max_bitrate_kbps: 600,
+                avg_bitrate_bps: 400_000,
+                track_label: "AmazonChimeExpressAudio".into(),
+                attendee_id: self.info.attendee_id.clone(),
+                external_user_id: String::new(),
+                media_type: MediaType::Audio,
+                width: 0,
+                height: 0,
+            });
+        }
+        send_streams.extend(self.camera_streams(camera));
+        let subscribe = Subscribe {
+            duplex: if camera_on { Duplex::Both } else { Duplex::Receive },
+            send_streams,
+            video_subscriptions: self.preferences(link, &offer.mids),
+            receive_stream_ids: offer.receive_stream_ids,
+            sdp: Sdp::Plain(offer.sdp),
+            audio_host: self.info.audio_host_url.clone(),
+            audio_muted: self.muted,
+        };
+        link.camera_offered = camera_on;
+        link.outstanding = Some(now + STEP_TIMEOUT);
+        link.say(&ClientFrame::Subscribe(Box::new(subscribe))).await;
+        self.pump(link)
+    }
+
+    fn camera_streams(&self, camera: Option<&VideoSource>) -> Vec<StreamDescriptor> {
+        let Some(source) = camera else { return Vec::new() };
+        let simulcast = source.layers.len() > 1;
+        let stream = |(place, layer): (usize, &crate::media::VideoLayer)| {
+            let allocated = self.video.allocations.get(place).filter(|_| simulcast);
+            // The JavaScript client's constants: the service gives its own ids to everybody else.
+            let constant = if simulcast { 0 } else { 2 };
+            StreamDescriptor {
+                stream_id: allocated.map_or(constant, |ids| ids.stream_id),
+                group_id: allocated.map_or(constant, |ids| ids.group_id),
+                framerate: source.framerate,
+                max_bitrate_kbps: layer.max_bitrate_kbps,
+                avg_bitrate_bps: layer.max_bitrate_kbps * 1000,
+                track_label: if simulcast { String::new() } else { "AmazonChimeExpressVideo".into() },
+                attendee_id: self.info.attendee_id.clone(),
+                external_user_id: String::new(),
+                media_type: MediaType::Video,
+                width: 0,
+                height: 0,
+            }
+        };
+        source.layers.iter().enumerate().map(stream).collect()
+    }
+
+    /// What each section is for, when the service chooses the layers.
+    fn preferences(&self, link: &Link, mids: &[(u32, String)]) -> Vec<VideoSubscription> {
+        if !link.server_chooses {
+            return Vec::new();
+        }
+        let of = |(stream_id, mid): &(u32, String)| {
+            let stream = self.index.iter().find(|stream| stream.stream_id == *stream_id);
+            VideoSubscription {
+                mid: mid.clone(),
+                attendee_id: stream.map(|stream| stream.attendee_id.clone()),
+                stream_id: None,
+                group_id: stream.map(|stream| stream.group_id),
+                // The wire's form of the JavaScript client's priority 1.
+                priority: Some(u32::MAX - 1),
+                target_bitrate_kbps: Some(match self.config.subscriptions {
+                    Subscriptions::Lowest(_) => 300,
+                    _ => 10_000,
+                }),
+                preference: QualityPreference::Balanced,
+            }
+        };
+        mids.iter().map(of).collect()
+    }
+
+    /// The streams to watch, by the rule. What is watched already stays as long as it is on offer.
+    fn wanted(&self, receiving: &[u32]) -> Vec<u32> {
+        let own = self.info.attendee_id.trim_end_matches(CONTENT_SUFFIX);
+        let foreign = |stream: &&StreamDescriptor| {
+            stream.media_type == MediaType::Video
+                && stream.attendee_id.trim_end_matches(CONTENT_SUFFIX) != own
+        };
+        let (highest, most) = match self.config.subscriptions {
+            Subscriptions::Highest(most) => (true, most),
+            Subscriptions::Lowest(most) => (false, most),
+            Subscriptions::Chosen => {
+                let on_offer = |id: &u32| self.index.iter().any(|stream| stream.stream_id == *id);
+                return self.chosen.iter().copied().filter(on_offer).collect();
+            }
+        };
+        // Of one attendee only the newest group counts.
+        let mut groups: BTreeMap<&str, u32> = BTreeMap::new();
+        for stream in self.index.iter().filter(foreign) {
+            let newest = groups.entry(&stream.attendee_id).or_default();
+            *newest = stream.group_id.max(*newest);
+        }
+        let mut picked: BTreeMap<u32, &StreamDescriptor> = BTreeMap::new();
+        for stream in self.index.iter().filter(foreign) {
+            if groups.get(stream.attendee_id.as_str()) != Some(&stream.group_id) {
+                continue;
+            }
+            let best = picked.entry(stream.group_id).or_insert(stream);
+            let kept = receiving.contains(&best.stream_id);
+            let better = if highest {
+                stream.max_bitrate_kbps > best.max_bitrate_kbps
+            } else {
+                stream.max_bitrate_kbps < best.max_bitrate_kbps
+            };
+            if receiving.contains(&stream.stream_id) || better && !kept {
+                *best = stream;
+            }
+        }
+        let mut wanted: Vec<u32> = picked.values().map(|stream| stream.stream_id).collect();
+        wanted.sort_by_key(|id| !receiving.contains(id));
+        wanted.truncate(most);
+        wanted
+    }
+
+    fn answered(&mut self, link: &mut Link, ack: &SubscribeAck) -> Result<(), SessionStatus> {
+        let Some(engine) = &mut link.engine else { return Ok(()) };
+        let Sdp::Plain(sdp) = &ack.sdp else {
+            tracing::warn!("the service answers with compressed SDP, which was not agreed on");
+            return Err(TaskFailed);
+        };
+        link.outstanding = None;
+        link.settled = false;
+        let now = Instant::now();
+        if let Err(why) = engine.answer(now, sdp, &ack.tracks) {
+            tracing::warn!(%why, "the answer cannot be used");
+            return Err(TaskFailed);
+        }
+        if link.stage == Stage::Subscribing {
+            link.stage = Stage::Connecting;
+            link.timings.answered = link.began.elapsed();
+        }
+        if link.camera_offered {
+            self.video.allocations = ack.allocations.clone();
+        }
+        let newly = link.camera_offered && !link.camera_answered;
+        link.camera_answered = link.camera_offered;
+        match &self.video.source {
+            Some(source) if newly => {
+                self.video.positions = vec![0; source.layers.len()];
+                self.video.began.get_or_insert(now);
+                let plays = source.layers.iter().any(|layer| !layer.frames.is_empty());
+                self.video.due = plays.then_some(now);
+            }
+            Some(_) => {}
+            None => self.video.due = None,
+        }
+        Ok(())
+    }
+
+    // ---- commands ----
+
+    async fn command(&mut self, link: &mut Link, command: Command) -> Option<End> {
+        let now = Instant::now();
+        match command {
+            Command::Mute(muted) => {
+                self.muted = muted;
+                link.say(&ClientFrame::AudioControl { muted }).await;
+            }
+            Command::Message(message) => {
+                link.say(&ClientFrame::DataMessages(vec![message])).await;
+            }
+            Command::Audio { payload, level_db } => {
+                self.skip_silence(now);
+                self.send_audio(link, now, level_db, &payload);
+            }
+            Command::PlayAudio(source) => {
+                self.config.audio = source;
+                self.audio.position = 0;
+                if link.stage == Stage::Live {
+                    self.wake_audio(now);
+                }
+            }
+            Command::Publish(source) => {
+                self.video.source = source;
+                self.video.due = None;
+                link.settled = false;
+            }
+            Command::VideoFrame { layer, data } => {
+                if link.camera_answered {
+                    self.video.number += u32::from(layer == 0);
+                    self.send_frame(link, now, layer, &data);
+                }
+            }
+            Command::Watch(rule, chosen) => {
+                (self.config.subscriptions, self.chosen) = (rule, chosen);
+                link.settled = false;
+            }
+            Command::Pause(stream_ids) => link.say(&ClientFrame::Pause { stream_ids }).await,
+            Command::Resume(stream_ids) => link.say(&ClientFrame::Resume { stream_ids }).await,
+            Command::RequestKeyframe(stream_id) => {
+                if let Some(engine) = &mut link.engine {
+                    engine.request_keyframe(stream_id);
+                }
+            }
+            Command::Leave(done) => {
+                self.leaving = Some(done);
+                return Some(End::Left);
+            }
+            Command::Vanish => return Some(End::Vanished),
+            Command::Cut => {
+                // Dropping the stream, as `connection` will, closes TCP without a WebSocket close.
+                link.socket_open = false;
+                return SessionStatus::of_close(ABNORMAL, link.stage).map(End::Status);
+            }
+        }
+        None
+    }
+
+    // ---- sending ----
+
+    fn wake_audio(&mut self, now: Instant) {
+        let plays = !matches!(self.config.audio, AudioSource::Application);
+        self.audio.due = plays.then(|| {
+            let mut random = [0];
+            let _ = rand::fill(&mut random);
+            // Many sessions of one process shall not all send at the same moment.
+            now + AUDIO_INTERVAL.mul_f64(f64::from(random[0]) / 256.0)
+        });
+    }
+
+    fn audio_due(&mut self, link: &mut Link, now: Instant) {
+        for _ in 0..CATCH_UP_MAX {
+            let Some(due) = self.audio.due.filter(|due| *due <= now) else { return };
+            self.stats.lag.record(now - due);
+            self.audio.due = Some(due + AUDIO_INTERVAL);
+            let packet = match &self.config.audio {
+                AudioSource::Loop(repeated) if !self.muted => {
+                    let place = self.audio.position % repeated.packets.len().max(1);
+                    self.audio.position = place + 1;
+                    repeated.packets.get(place).map(|packet| (packet.clone(), repeated.level_db))
+                }
+                _ => None,
+            };
+            match packet {
+                Some((packet, level_db)) => self.send_audio(link, now, level_db, &packet),
+                None => self.send_audio(link, now, 127, &SILENT_PACKET),
+            }
+        }
+        // Held up for longer than a microphone buffers: what was missed is gone.
+        self.audio.due = Some(now + AUDIO_INTERVAL);
+        self.skip_silence(now);
+    }
+
+    /// RTP time goes on while nothing is sent.
+    fn skip_silence(&mut self, now: Instant) {
+        if let Some(last) = self.audio.last_sent {
+            let missed = (now - last).as_millis() as u64 / 20;
+            if missed > 5 {
+                self.audio.time += (missed - 1) * AUDIO_PACKET_SAMPLES;
+            }
+        }
+    }
+
+    fn send_audio(&mut self, link: &mut Link, now: Instant, level_db: u8, payload: &[u8]) {
+        let Some(engine) = link.engine.as_mut().filter(|_| link.stage == Stage::Live) else { return };
+        let (payload, level_db) = if self.muted { (&SILENT_PACKET[..], 127) } else { (payload, level_db) };
+        engine.send_audio(now, AudioOut { time: self.audio.time, level_db, payload });
+        self.audio.time += AUDIO_PACKET_SAMPLES;
+        self.audio.last_sent = Some(now);
+    }
+
+    fn video_due(&mut self, link: &mut Link, now: Instant) {
+        let Some(due) = self.video.due.filter(|due| *due <= now) else { return };
+        let Some(source) = self.video.source.clone().filter(|_| link.camera_answered) else {
+            self.video.due = None;
+            return;
+        };
+        let interval = SECOND / source.framerate.max(1);
+        // A camera that was held up drops pictures.
+        self.video.due = Some((due + interval).max(now));
+        self.video.number = self.video.number.wrapping_add(1);
+        self.stats.video_frames_sent += 1;
+        for (place, layer) in source.layers.iter().enumerate() {
+            let position = self.video.positions.get(place).copied().unwrap_or(0);
+            let Some(frame) = layer.frames.get(position % layer.frames.len().max(1)) else { continue };
+            if let Some(next) = self.video.positions.get_mut(place) {
+                *next = (position + 1) % layer.frames.len();
+            }
+            self.send_frame(link, now, place, frame);
+        }
+    }
+
+    fn send_frame(&mut self, link: &mut Link, now: Instant, place: usize, data: &[u8]) {
+        let (Some(engine), Some(source)) = (&mut link.engine, &self.video.source) else { return };
+        let Some(layer) = source.layers.get(place) else { return };
+        let began = *self.video.began.get_or_insert(now);
+        let time = (now - began).as_micros() as u64 * VIDEO_CLOCK_HZ / 1_000_000;
+        let data = match source.stamp {
+            Some(sender) => Stamp { sender, number: self.video.number, sent_us: now_us() }.append(data),
+            None => data.to_vec(),
+        };
+        engine.send_video(now, VideoOut { rid: layer.rid, codec: source.codec, time, data: data.into() });
+    }
+
+    /// A loop's first frame is a keyframe.
+    fn restart_loop(&mut self, rid: Option<&str>) {
+        let Some(source) = &self.video.source else { return };
+        for (layer, position) in source.layers.iter().zip(&mut self.video.positions) {
+            if rid.is_none() || layer.rid == rid {
+                *position = 0;
+            }
+        }
+    }
+}
+
+fn deliver(stats: &mut Stats, link: &mut Link, now: Instant, mut datagram: Datagram) {
+    match datagram.way {
+        Way::In => {
+            if let Some(engine) = &mut link.engine {
+                engine.receive(now, datagram.peer, &mut datagram.bytes);
+            }
+        }
+        Way::Out => match link.udp.try_send_to(&datagram.bytes, datagram.peer) {
+            Ok(_) => stats.datagrams_sent += 1,
+            Err(_) => stats.datagrams_refused += 1,
+        },
+    }
+}
+
+/// LEAVE, and the answer or the end.
+async fn leave(socket: &mut Socket) {
+    if socket.send(&ClientFrame::Leave).await {
+        let _ = timeout(STEP_TIMEOUT, async {
+            while !matches!(socket.recv().await, Incoming::Closed(_) | Incoming::Frame(ServerFrame::LeaveAck))
+            {
+            }
+        })
+        .await;
+    }
+}
+
+fn bind(ip: IpAddr) -> Option<UdpSocket> {
+    let any = match ip {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let domain = socket2::Domain::for_address(SocketAddr::new(any, 0));
+    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None).ok()?;
+    // The system may grant less; what it then drops is counted by the load tool.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    socket.set_nonblocking(true).ok()?;
+    socket.bind(&SocketAddr::new(any, 0).into()).ok()?;
+    UdpSocket::from_std(socket.into()).ok()
+}

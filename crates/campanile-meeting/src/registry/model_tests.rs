@@ -1,0 +1,318 @@
+//! Random sequences of calls against an oracle that is too simple to be wrong: a list of what there is. Between any two
+//! calls the process may be killed, and only what was written is left.
+
+use std::collections::BTreeMap;
+
+use rand_core::SeedableRng as _;
+
+use super::*;
+
+const ACCOUNTS: u64 = 2;
+const STEPS: usize = 120;
+const LIMITS: RegistryLimits = RegistryLimits {
+    meetings_per_account: 4,
+    attendees_per_meeting: 3,
+    replicas_per_primary: 2,
+    idle_ms: 1_000,
+    lifetime_ms: 5_000,
+    one_attendee_per_user: true,
+};
+
+#[derive(Clone, Debug)]
+struct OracleMeeting {
+    id: MeetingId,
+    account: AccountId,
+    token: String,
+    created: u64,
+    idle_since: Option<u64>,
+    primary: Option<MeetingId>,
+    attendees: BTreeMap<AttendeeId, (String, Capabilities)>,
+    tags: BTreeMap<String, String>,
+    transcribed: bool,
+}
+
+#[derive(Default)]
+struct Oracle(Vec<OracleMeeting>);
+
+impl Oracle {
+    fn find(&mut self, account: AccountId, id: MeetingId) -> Option<&mut OracleMeeting> {
+        self.0.iter_mut().find(|meeting| meeting.account == account && meeting.id == id)
+    }
+    fn end(&mut self, id: MeetingId) {
+        self.0.retain(|meeting| meeting.id != id && meeting.primary != Some(id));
+    }
+    fn pass(&mut self, now: u64) {
+        let over: Vec<_> = self
+            .0
+            .iter()
+            .filter(|m| {
+                now >= m.created + LIMITS.lifetime_ms
+                    || (m.primary.is_none()
+                        && m.idle_since.is_some_and(|since| now >= since + LIMITS.idle_ms))
+            })
+            .map(|meeting| meeting.id)
+            .collect();
+        over.into_iter().for_each(|id| self.end(id));
+    }
+}
+
+/// What the store would hold.
+#[derive(Default)]
+struct Disk {
+    meetings: BTreeMap<MeetingId, String>,
+    attendees: BTreeMap<(MeetingId, AttendeeId), String>,
+}
+
+impl Disk {
+    fn write(&mut self, writes: Vec<Write>) {
+        for write in writes {
+            match write {
+                Write::Meeting(record) => {
+                    self.meetings.insert(record.id, serde_json::to_string(&record).unwrap());
+                }
+                Write::Attendee(record) | Write::Capabilities(record) => {
+                    let key = (record.meeting, record.id);
+                    self.attendees.insert(key, serde_json::to_string(&record).unwrap());
+                }
+                Write::MeetingDeleted(id) => {
+                    self.meetings.remove(&id);
+                    self.attendees.retain(|(meeting, _), _| *meeting != id);
+                }
+                Write::AttendeeDeleted(meeting, id) => {
+                    self.attendees.remove(&(meeting, id));
+                }
+            }
+        }
+    }
+    fn start(&self, seed: u64, now: u64) -> Registry {
+        let rng = ChaCha12Rng::seed_from_u64(seed);
+        let mut registry = Registry::new(JoinTokenKey::new(&[7; 32]), 1, rng).with_limits(LIMITS);
+        let meetings = self.meetings.values().map(|text| serde_json::from_str(text).unwrap()).collect();
+        let attendees = self.attendees.values().map(|text| serde_json::from_str(text).unwrap()).collect();
+        registry.restore(now, meetings, attendees);
+        registry
+    }
+}
+
+fn run(seed: u64, kills: bool) {
+    use Capability::{None as Nothing, Receive, SendReceive};
+    let mut rng = ChaCha12Rng::seed_from_u64(seed);
+    let mut pick = move |n: u64| rng.next_u64() % n;
+    let (mut disk, mut oracle, mut now) = (Disk::default(), Oracle::default(), 1_000);
+    let mut registry = disk.start(seed, now);
+    let account = |n: u64| -> AccountId { format!("{:012}", n + 1).parse().unwrap() };
+    for step in 0..STEPS {
+        let who = account(pick(ACCOUNTS));
+        let known: Vec<_> = oracle.0.iter().map(|meeting| meeting.id).collect();
+        let id = match known.len() as u64 {
+            0 => MeetingId(Uuid::nil()),
+            n => known[pick(n) as usize],
+        };
+        let attendee = oracle
+            .0
+            .iter()
+            .flat_map(|meeting| meeting.attendees.keys())
+            .nth(pick(4) as usize)
+            .copied()
+            .unwrap_or(AttendeeId(Uuid::nil()));
+        let mut choose = |options: [Capability; 3]| options[pick(3) as usize];
+        let capabilities = Capabilities {
+            audio: choose([Nothing, Receive, SendReceive]),
+            video: choose([Receive, Receive, SendReceive]),
+            content: choose([Nothing, Receive, SendReceive]),
+        };
+        let context = format!("seed {seed}, step {step}");
+        match pick(12) {
+            0 | 1 => {
+                let token = format!("tok-{}", pick(5));
+                let primary = (pick(3) == 0).then_some(id);
+                let body = format!(
+                    r#"{{"ClientRequestToken":"{token}","MediaRegion":"us-east-1","ExternalMeetingId":"model"}}"#
+                );
+                let new: campanile_wire::api::CreateMeetingRequest = serde_json::from_str(&body).unwrap();
+                let new = NewMeeting {
+                    primary_meeting_id: primary.map(|id| id.to_string()),
+                    ..new.check().unwrap()
+                };
+                let made = registry.create_meeting(who, now, new);
+                let theirs = || oracle.0.iter().filter(|meeting| meeting.account == who);
+                if let Some(existing) = theirs().find(|meeting| meeting.token == token) {
+                    assert_eq!(made.unwrap().id, existing.id, "{context}");
+                    continue;
+                }
+                let parent =
+                    primary.map(|id| theirs().find(|m| m.id == id && m.primary.is_none()).map(|m| m.id));
+                let replicas =
+                    theirs().filter(|meeting| primary.is_some() && meeting.primary == primary).count();
+                let expected = match parent {
+                    Some(None) => Err("no primary"),
+                    Some(Some(_)) if replicas >= LIMITS.replicas_per_primary => Err("replicas"),
+                    _ if theirs().count() >= LIMITS.meetings_per_account => Err("meetings"),
+                    _ => Ok(()),
+                };
+                let outcome = made.as_ref().map(|_| ()).map_err(|error| match error {
+                    RegistryError::Invalid(_) => "no primary",
+                    RegistryError::ReplicaLimit(_) => "replicas",
+                    RegistryError::MeetingLimit(_) => "meetings",
+                    other => panic!("{context}: {other}"),
+                });
+                assert_eq!(outcome, expected, "{context}");
+                if let Ok(record) = made {
+                    oracle.0.push(OracleMeeting {
+                        id: record.id,
+                        account: who,
+                        token,
+                        created: now,
+                        idle_since: Some(now),
+                        primary,
+                        attendees: BTreeMap::new(),
+                        tags: BTreeMap::new(),
+                        transcribed: false,
+                    });
+                }
+            }
+            2 | 3 => {
+                let user = format!("user {}", pick(5));
+                let asked = (pick(2) == 0 && capabilities.check().is_ok()).then_some(capabilities);
+                let new = NewAttendee { external_user_id: user.clone(), capabilities: asked };
+                let made = registry.create_attendee(who, id, new);
+                let Some(meeting) = oracle.find(who, id) else {
+                    assert_eq!(made.unwrap_err(), RegistryError::MeetingNotFound(id), "{context}");
+                    continue;
+                };
+                let same = meeting.attendees.iter().find(|(_, (name, capabilities))| {
+                    *name == user && asked.is_none_or(|asked| asked == *capabilities)
+                });
+                if let Some((existing, _)) = same {
+                    assert_eq!(made.unwrap().id, *existing, "{context}");
+                } else if meeting.attendees.len() >= usize::from(LIMITS.attendees_per_meeting) {
+                    assert_eq!(made.unwrap_err(), RegistryError::AttendeeLimit(3), "{context}");
+                } else {
+                    let record = made.unwrap();
+                    assert_eq!(record.capabilities, asked.unwrap_or(Capabilities::ALL), "{context}");
+                    meeting.attendees.insert(record.id, (user, record.capabilities));
+                }
+            }
+            4 => {
+                let done = registry.delete_attendee(who, id, attendee).is_ok();
+                let expected = oracle.find(who, id).and_then(|m| m.attendees.remove(&attendee)).is_some();
+                assert_eq!(done, expected, "{context}");
+            }
+            5 => {
+                let done = registry.delete_meeting(who, id).is_ok();
+                assert_eq!(done, oracle.find(who, id).is_some(), "{context}");
+                if done {
+                    oracle.end(id);
+                }
+            }
+            6 => {
+                let done = registry.set_capabilities(who, id, attendee, capabilities).is_ok();
+                let known = oracle.find(who, id).and_then(|meeting| meeting.attendees.get_mut(&attendee));
+                assert_eq!(done, known.is_some(), "{context}");
+                if let Some((_, known)) = known {
+                    *known = capabilities;
+                }
+            }
+            7 => {
+                let except = BTreeSet::from([attendee]);
+                let done = registry.set_capabilities_except(who, id, &except, capabilities).is_ok();
+                let known = oracle.find(who, id);
+                assert_eq!(done, known.is_some(), "{context}");
+                for (id, (_, known)) in known.into_iter().flat_map(|meeting| &mut meeting.attendees) {
+                    if *id != attendee {
+                        *known = capabilities;
+                    }
+                }
+            }
+            8 => {
+                let (key, value) = (format!("k{}", pick(3)), format!("v{}", pick(3)));
+                let known = oracle.find(who, id);
+                if pick(2) == 0 {
+                    let done = registry.tag(who, id, vec![Tag { key: key.clone(), value: value.clone() }]);
+                    assert_eq!(done.is_ok(), known.is_some(), "{context}");
+                    known.map(|meeting| meeting.tags.insert(key, value));
+                } else {
+                    let done = registry.untag(who, id, std::slice::from_ref(&key));
+                    assert_eq!(done.is_ok(), known.is_some(), "{context}");
+                    known.map(|meeting| meeting.tags.remove(&key));
+                }
+            }
+            9 => {
+                let configuration = TranscriptionConfiguration::default();
+                let known = oracle.find(who, id);
+                if pick(2) == 0 {
+                    let done = registry.start_transcription(who, id, configuration);
+                    assert_eq!(done.is_ok(), known.is_some(), "{context}");
+                    known.into_iter().for_each(|meeting| meeting.transcribed = true);
+                } else {
+                    let done = registry.stop_transcription(who, id);
+                    let running = known.is_some_and(|meeting| std::mem::take(&mut meeting.transcribed));
+                    assert_eq!(done.is_ok(), running, "{context}");
+                }
+            }
+            10 => {
+                let present = pick(3) as usize;
+                registry.set_present(now, id, present);
+                if let Some(meeting) = oracle.0.iter_mut().find(|meeting| meeting.id == id) {
+                    meeting.idle_since = match (present, meeting.idle_since) {
+                        (0, since) => since.or(Some(now)),
+                        _ => None,
+                    };
+                }
+            }
+            _ => {
+                now += pick(700);
+                registry.handle_timeout(now);
+                oracle.pass(now);
+            }
+        }
+        disk.write(registry.take_writes());
+        if kills && pick(10) == 0 {
+            registry = disk.start(seed + step as u64, now);
+            // Nobody is present after a start, and everybody has the time to come back.
+            oracle.0.iter_mut().for_each(|meeting| meeting.idle_since = Some(now));
+        }
+        check(&registry, &oracle, now, &context);
+    }
+}
+
+/// What the registry shows is what the oracle lists.
+fn check(registry: &Registry, oracle: &Oracle, now: u64, context: &str) {
+    assert_eq!(registry.meeting_count(), oracle.0.len(), "{context}");
+    for meeting in &oracle.0 {
+        let record = registry.meeting(meeting.account, meeting.id).unwrap();
+        assert_eq!(
+            (record.primary, record.transcription.is_some()),
+            (meeting.primary, meeting.transcribed),
+            "{context}"
+        );
+        let tags: BTreeMap<_, _> =
+            record.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
+        assert_eq!(tags, meeting.tags, "{context}");
+        let (listed, next) = registry.attendees(meeting.account, meeting.id, None, 100).unwrap();
+        assert_eq!(next, None);
+        let listed: BTreeMap<_, _> = listed
+            .into_iter()
+            .map(|one| (one.id, (one.external_user_id.clone(), one.capabilities)))
+            .collect();
+        assert_eq!(listed, meeting.attendees, "{context}");
+        for (id, (_, capabilities)) in &meeting.attendees {
+            let record = registry.attendee(meeting.account, meeting.id, *id).unwrap().clone();
+            let admitted = registry.admit(meeting.id, registry.join_token(&record).reveal()).unwrap();
+            assert_eq!(admitted.capabilities, *capabilities, "{context}");
+        }
+        let other = if meeting.account.to_string().ends_with('1') { 2 } else { 1 };
+        assert!(registry.meeting(format!("{other:012}").parse().unwrap(), meeting.id).is_err(), "{context}");
+    }
+    assert!(registry.poll_timeout().is_none_or(|due| due > now), "{context}: what is over has ended");
+}
+
+#[test]
+fn random_calls_do_what_the_oracle_says() {
+    (0..2_000).for_each(|seed| run(seed, false));
+}
+
+#[test]
+fn and_so_they_do_with_a_kill_between_any_two() {
+    (10_000..12_000).for_each(|seed| run(seed, true));
+}

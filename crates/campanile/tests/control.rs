@@ -1,0 +1,14 @@
+//! The control plane through real sockets: every operation and its rules, accounts, policies, quotas, temporary keys.
+
+mod common;
+
+#[path = "control/accounts.rs"]
+mod accounts;
+#[path = "control/contract.rs"]
+mod contract;
+#[path = "control/durability.rs"]
+mod durability;
+#[path = "control/hostile.rs"]
+mod hostile;
+#[path = "control/operations.rs"]
+mod operations;
