@@ -9,7 +9,7 @@ use campanile_media::peer::{Peer, PeerState};
 use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::{
     Adaption, AudioStatus, AudioStreamIdInfo, ClientFrame, DataMessage, FrameKind, Index, Join, JoinAck,
-    ServerFrame, TurnCredentials, VideoCodec,
+    ServerFrame, TurnCredentials, VideoCodec, close_code,
 };
 use tracing::info;
 
@@ -46,16 +46,6 @@ const REPLAYED_AT_ONCE: usize = 32;
 /// Ids of a meeting begin at the seconds since then (2020-01-01), so they are higher than in an earlier life of the same
 /// meeting, before everybody was gone for a moment or the worker started anew: clients keep the highest they know.
 const FIRST_IDS_UNIX: Duration = Duration::from_secs(1_577_836_800);
-
-/// Close codes that the client understands (signaling specification, sections 2.2 and 9.1).
-pub(crate) mod close {
-    pub(crate) const NORMAL: u16 = 1000;
-    pub(crate) const BAD_FRAME: u16 = 4400;
-    pub(crate) const ATTENDEE_UNAVAILABLE: u16 = 4403;
-    pub(crate) const MEETING_ENDED: u16 = 4410;
-    pub(crate) const COME_BACK: u16 = 4500;
-    pub(crate) const TOO_MUCH: u16 = 4508;
-}
 
 /// Statuses of an error (signaling specification, section 9.2).
 pub(crate) mod status {
@@ -153,12 +143,12 @@ impl Meeting {
         if theirs.clone().count() >= CONNECTIONS_MAX
             && let Some(oldest) = theirs.filter(|session| !session.is_in()).map(|session| session.id).next()
         {
-            cx.close(oldest, close::TOO_MUCH, "too many connections of one attendee");
+            cx.close(oldest, close_code::TOO_MUCH, "too many connections of one attendee");
             self.sessions.remove(&oldest);
         }
         self.sessions.insert(id, Session::new(cx.now, id, attendee, external_user_id, capabilities));
         if self.over {
-            cx.close(id, close::MEETING_ENDED, "the meeting has ended");
+            cx.close(id, close_code::MEETING_ENDED, "the meeting has ended");
         }
     }
 
@@ -179,7 +169,7 @@ impl Meeting {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.last_heard = cx.now;
         if !session.frames.take(cx.now) {
-            return cx.close(id, close::TOO_MUCH, "too many frames");
+            return cx.close(id, close_code::TOO_MUCH, "too many frames");
         }
         match (session.phase, frame) {
             (_, ClientFrame::Ping { id: ping }) => cx.frame(id, ServerFrame::Pong { id: ping }),
@@ -222,10 +212,10 @@ impl Meeting {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let attendee = session.attendee;
         if !session.joins.take(cx.now) {
-            return cx.close(id, close::TOO_MUCH, "too many JOIN frames");
+            return cx.close(id, close_code::TOO_MUCH, "too many JOIN frames");
         }
         if self.over {
-            return cx.close(id, close::MEETING_ENDED, "the meeting has ended");
+            return cx.close(id, close_code::MEETING_ENDED, "the meeting has ended");
         }
         let others = self.sessions.values().filter(|s| s.is_in() && s.id != id);
         let shares = others.filter(|s| s.attendee.content && s.attendee != attendee).count();
@@ -298,7 +288,7 @@ impl Meeting {
         if !listening {
             self.sessions.remove(&old_id);
         } else if same_page {
-            cx.close(old_id, close::NORMAL, "the same client has reconnected");
+            cx.close(old_id, close_code::NORMAL, "the same client has reconnected");
         } else {
             info!(meeting_id = %self.id, attendee_id = %attendee, "joined from another device");
             cx.frame(old_id, ServerFrame::AudioStatus(AudioStatus::JoinedFromAnotherDevice));
@@ -366,7 +356,7 @@ impl Meeting {
             }
             Some(Phase::Waiting { .. }) => {
                 let ended = audio_status == AudioStatus::MeetingEnded;
-                let code = if ended { close::MEETING_ENDED } else { close::ATTENDEE_UNAVAILABLE };
+                let code = if ended { close_code::MEETING_ENDED } else { close_code::ATTENDEE_UNAVAILABLE };
                 cx.close(id, code, if ended { "the meeting has ended" } else { "attendee unavailable" });
             }
             Some(Phase::Lost { .. }) => {
@@ -424,7 +414,7 @@ impl Meeting {
     /// The client has sent what no such client sends: it is told so, and its session ends.
     pub(crate) fn refuse(&mut self, cx: &mut Cx<'_>, id: SessionId, on: FrameKind, why: &str) {
         self.end_session_with_error(cx, id, status::BAD_REQUEST, why.to_owned(), on);
-        cx.close(id, close::BAD_FRAME, "bad frame");
+        cx.close(id, close_code::BAD_FRAME, "bad frame");
     }
 
     fn end_session_with_error(
@@ -577,10 +567,14 @@ impl Meeting {
         let phases: Vec<_> = self.sessions.values().map(|s| (s.id, s.phase, s.last_heard)).collect();
         for (id, phase, last_heard) in phases {
             match phase {
-                Phase::Waiting { until } if now >= until => cx.close(id, close::COME_BACK, "no JOIN came"),
-                Phase::Ended { until } if now >= until => cx.close(id, close::NORMAL, "the session is over"),
+                Phase::Waiting { until } if now >= until => {
+                    cx.close(id, close_code::COME_BACK, "no JOIN came")
+                }
+                Phase::Ended { until } if now >= until => {
+                    cx.close(id, close_code::NORMAL, "the session is over")
+                }
                 Phase::Joined if now.saturating_duration_since(last_heard) >= SILENCE_MAX => {
-                    cx.close(id, close::COME_BACK, "nothing was heard for too long");
+                    cx.close(id, close_code::COME_BACK, "nothing was heard for too long");
                 }
                 Phase::Lost { until } if now >= until => {
                     self.depart(cx, id, true);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use campanile_media::peer::{Certificate, Kind, demux, stun_username_local_ufrag};
 use campanile_media::rtcp;
 use campanile_wire::api::Capabilities;
-use campanile_wire::signaling::{ClientFrame, ServerFrame};
+use campanile_wire::signaling::{ClientFrame, ServerFrame, close_code};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -395,7 +395,11 @@ impl MediaService {
             for session in meeting.connected_sessions() {
                 self.sessions.remove(&session);
                 let reason = "the meeting met an internal error";
-                self.outputs.signaling.push_back(Output::Close { session, code: 4500, reason });
+                self.outputs.signaling.push_back(Output::Close {
+                    session,
+                    code: close_code::COME_BACK,
+                    reason,
+                });
             }
         }
         self.directory.by_ufrag.retain(|_, (meeting, _)| *meeting != id);

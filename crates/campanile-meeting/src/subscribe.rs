@@ -10,7 +10,7 @@ use campanile_media::peer::{IceCredentials, Peer};
 use campanile_media::units::Bitrate;
 use campanile_wire::signaling::{
     FrameKind, MediaType, Sdp, ServerFrame, StreamAllocation, StreamDescriptor, Subscribe, SubscribeAck,
-    TrackMapping, VideoCodec, VideoSubscription,
+    TrackMapping, VideoCodec, VideoSubscription, close_code,
 };
 use rand_core::RngCore;
 use tracing::info;
@@ -42,7 +42,7 @@ impl Meeting {
     pub(crate) fn subscribe(&mut self, cx: &mut Cx<'_>, id: SessionId, subscribe: Subscribe) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if !session.subscribes.take(cx.now) {
-            return cx.close(id, crate::meeting::close::TOO_MUCH, "too many SUBSCRIBE frames");
+            return cx.close(id, close_code::TOO_MUCH, "too many SUBSCRIBE frames");
         }
         let offer = match &subscribe.sdp {
             Sdp::Plain(text) => Offer::parse(text).map_err(|why| why.to_string()),

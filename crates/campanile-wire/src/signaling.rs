@@ -28,6 +28,23 @@ pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/campanile.signaling.rs"));
 }
 
+/// Close codes of the WebSocket, as the unmodified client takes them. Once it is in a meeting it comes back after 45xx and
+/// after no close frame at all; any other code strands it there, so its session is ended by a frame first.
+pub mod close_code {
+    /// The session is over, and its client knows.
+    pub const NORMAL: u16 = 1000;
+    /// What was sent is no frame, or not one for this moment. Terminal.
+    pub const BAD_FRAME: u16 = 4400;
+    /// The join token opens nothing here: foreign, forged, or its attendee is gone. Terminal.
+    pub const ATTENDEE_UNAVAILABLE: u16 = 4403;
+    /// The meeting has ended or never was. Terminal.
+    pub const MEETING_ENDED: u16 = 4410;
+    /// Our fault, or a restart: come back.
+    pub const COME_BACK: u16 = 4500;
+    /// The client read too slowly or sent too much. It may come back.
+    pub const TOO_MUCH: u16 = 4508;
+}
+
 /// The first byte of every message, in both directions.
 pub const FRAME_TYPE_BYTE: u8 = 0x05;
 

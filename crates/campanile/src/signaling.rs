@@ -13,7 +13,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use campanile_meeting::ids::{MeetingId, SessionId};
 use campanile_meeting::registry::JoinError;
-use campanile_wire::signaling::{FRAME_BYTES_MAX, FrameKind, ServerFrame, decode};
+use campanile_wire::signaling::{FRAME_BYTES_MAX, FrameKind, ServerFrame, close_code, decode};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
@@ -30,11 +30,6 @@ const MESSAGE_BYTES_MAX: usize = 4 << 20;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a close may take to be answered.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
-
-const BAD_FRAME: u16 = 4400;
-const ATTENDEE_UNAVAILABLE: u16 = 4403;
-const MEETING_ENDED: u16 = 4410;
-const TOO_SLOW: u16 = 4508;
 
 /// `GET /control/{meeting_id}`.
 pub fn routes(state: AppState) -> Router {
@@ -69,7 +64,7 @@ fn join_token(headers: &HeaderMap) -> Option<&str> {
 async fn serve(state: AppState, meeting_id: String, token: String, mut socket: WebSocket) {
     let admitted = match meeting_id.parse::<MeetingId>() {
         // Without a word in the log: it may be anything, and of any length.
-        Err(_) => return close(&mut socket, MEETING_ENDED, "meeting ended").await,
+        Err(_) => return close(&mut socket, close_code::MEETING_ENDED, "meeting ended").await,
         Ok(meeting) => {
             let registry = state.registry();
             registry.admit(meeting, &token).map(|admission| {
@@ -87,8 +82,8 @@ async fn serve(state: AppState, meeting_id: String, token: String, mut socket: W
         Err(why) => {
             info!(meeting_id, %why, "refused");
             let code = match why {
-                JoinError::MeetingEnded => MEETING_ENDED,
-                JoinError::AttendeeUnavailable => ATTENDEE_UNAVAILABLE,
+                JoinError::MeetingEnded => close_code::MEETING_ENDED,
+                JoinError::AttendeeUnavailable => close_code::ATTENDEE_UNAVAILABLE,
             };
             close(&mut socket, code, &why.to_string()).await;
         }
@@ -108,7 +103,7 @@ async fn run(state: &AppState, session: SessionId, mut mailbox: Mailbox, socket:
                     }
                 }
                 Some(ToSocket::Close { code, reason }) => return close(socket, code, reason).await,
-                None => return close(socket, TOO_SLOW, "too slow").await,
+                None => return close(socket, close_code::TOO_MUCH, "too slow").await,
             },
             incoming = socket.recv() => {
                 let bytes = match incoming {
@@ -142,7 +137,7 @@ async fn refuse(socket: &mut WebSocket, why: &str) {
         .map_or(0, |since| since.as_millis() as u64);
     let frame = ServerFrame::Error { status: 400, description: why.to_owned(), on: FrameKind::AudioStatus };
     let _ = timeout(WRITE_TIMEOUT, socket.send(Message::Binary(frame.encode(timestamp_ms).into()))).await;
-    close(socket, BAD_FRAME, why).await;
+    close(socket, close_code::BAD_FRAME, why).await;
 }
 
 /// Closes, and waits a moment for the answer: a connection torn down with unread data would take the code with it.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use campanile_meeting::ids::SessionId;
 use campanile_meeting::registry::Admission;
 use campanile_meeting::service::{MediaService, Output, ServiceConfig, WallClock};
-use campanile_wire::signaling::ClientFrame;
+use campanile_wire::signaling::{ClientFrame, close_code};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -224,8 +224,10 @@ impl Worker {
                 Control::Stop => {
                     // A code on which clients come back: whoever stops is mostly about to start again.
                     for mailbox in self.mailboxes.values() {
-                        let _ = mailbox
-                            .try_send(ToSocket::Close { code: 4500, reason: "the server is stopping" });
+                        let _ = mailbox.try_send(ToSocket::Close {
+                            code: close_code::COME_BACK,
+                            reason: "the server is stopping",
+                        });
                     }
                     return false;
                 }
