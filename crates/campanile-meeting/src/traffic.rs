@@ -7,7 +7,6 @@ use campanile_media::mix::{AudioPacket, LegId};
 use campanile_media::peer::Received;
 use campanile_media::rtcp::{self, RtcpItem, SenderInfo};
 use campanile_media::rtp::RtpHeader;
-use campanile_media::units::SeqNo;
 use campanile_wire::signaling::{ServerFrame, StreamBitrate};
 
 use crate::ids::SessionId;
@@ -128,7 +127,6 @@ impl Meeting {
         let Some(codec) = codecs.get(incoming.codec) else { return };
         let Some(video_codec) = forwardable(&codec.codec) else { return };
         let packet = NewPacket {
-            seq: SeqNo::first(0),
             timestamp: header.timestamp,
             marker: header.marker,
             payload,

@@ -34,19 +34,19 @@ pub struct History {
 impl History {
     /// Stores one packet and returns it; the slot's old buffer is used again, so nothing is allocated once the ring
     /// is full. `None` for a packet that the ring has already, or that is older than what stands in its place.
-    pub fn store(&mut self, packet: NewPacket<'_>) -> Option<&StoredPacket> {
+    pub fn store(&mut self, seq: SeqNo, packet: NewPacket<'_>) -> Option<&StoredPacket> {
         if self.slots.is_empty() {
             self.slots.resize(PACKETS, None);
         }
-        let slot = &mut self.slots[packet.seq.slot(PACKETS)];
-        if slot.as_ref().is_some_and(|old| old.seq >= packet.seq) {
+        let slot = &mut self.slots[seq.slot(PACKETS)];
+        if slot.as_ref().is_some_and(|old| old.seq >= seq) {
             return None;
         }
         let mut payload = slot.take().map(|old| old.payload).unwrap_or_default();
         payload.clear();
         payload.extend_from_slice(packet.payload);
         Some(slot.insert(StoredPacket {
-            seq: packet.seq,
+            seq,
             timestamp: packet.timestamp,
             marker: packet.marker,
             payload,
@@ -65,8 +65,6 @@ impl History {
 /// A packet about to be stored; the fields are those of [`StoredPacket`].
 #[derive(Clone, Copy, Debug)]
 pub struct NewPacket<'a> {
-    /// Its number in the publisher's stream.
-    pub seq: SeqNo,
     /// Its RTP timestamp.
     pub timestamp: u32,
     /// The marker bit.
@@ -85,9 +83,8 @@ pub struct NewPacket<'a> {
 mod tests {
     use super::*;
 
-    fn packet(seq: SeqNo, payload: &[u8]) -> NewPacket<'_> {
+    fn packet(payload: &[u8]) -> NewPacket<'_> {
         NewPacket {
-            seq,
             timestamp: 0,
             marker: false,
             payload,
@@ -101,12 +98,12 @@ mod tests {
     fn a_packet_is_found_until_its_slot_is_taken() {
         let mut history = History::default();
         let first = SeqNo::first(0);
-        assert!(history.store(packet(first, b"one")).is_some());
-        assert!(history.store(packet(first, b"again")).is_none(), "a duplicate");
+        assert!(history.store(first, packet(b"one")).is_some());
+        assert!(history.store(first, packet(b"again")).is_none(), "a duplicate");
         assert_eq!(history.get(first).map(|p| p.payload.as_slice()), Some(b"one".as_slice()));
         let later = first.plus(PACKETS as i64);
-        assert!(history.store(packet(later, b"later")).is_some());
+        assert!(history.store(later, packet(b"later")).is_some());
         assert!(history.get(first).is_none());
-        assert!(history.store(packet(first, b"too old")).is_none());
+        assert!(history.store(first, packet(b"too old")).is_none());
     }
 }

@@ -45,8 +45,8 @@ struct Missing {
 }
 
 impl Uplink {
-    /// Takes one packet; returns it as stored, or `None` when it is a duplicate or too old to matter. `packet.seq` is
-    /// given by `wire_seq`, whatever it was set to.
+    /// Takes one packet; returns it as stored, or `None` when it is a duplicate or too old to matter. `wire_seq` is
+    /// its number on the wire.
     pub fn receive(&mut self, now: Instant, wire_seq: u16, packet: NewPacket<'_>) -> Option<&StoredPacket> {
         let seq = match self.highest {
             None => SeqNo::first(wire_seq),
@@ -70,7 +70,7 @@ impl Uplink {
         }
         self.highest = Some(highest.max(seq));
         self.measure(now, packet.payload.len());
-        let stored = self.history.store(NewPacket { seq, ..packet })?;
+        let stored = self.history.store(seq, packet)?;
         if stored.info.starts_keyframe {
             self.keyframes.arrived();
         }
@@ -162,8 +162,7 @@ mod tests {
 
     fn packet(starts_keyframe: bool) -> NewPacket<'static> {
         let info = PayloadInfo { starts_keyframe, vp8: None };
-        let seq = SeqNo::first(0);
-        NewPacket { seq, timestamp: 0, marker: false, payload: &[0; 1000], info, codec: 0, orientation: None }
+        NewPacket { timestamp: 0, marker: false, payload: &[0; 1000], info, codec: 0, orientation: None }
     }
 
     fn nacks(uplink: &mut Uplink, now: Instant) -> Vec<u16> {
