@@ -4,6 +4,7 @@
 
 pub mod bucket;
 mod data;
+mod drain;
 pub mod ids;
 mod link;
 mod meeting;

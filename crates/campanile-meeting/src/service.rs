@@ -14,6 +14,7 @@ use campanile_wire::signaling::{ClientFrame, ServerFrame, close_code};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use crate::drain::Drain;
 use crate::ids::{AttendeeId, MeetingId, SessionId};
 use crate::link::MediaLink;
 use crate::meeting::Meeting;
@@ -91,6 +92,10 @@ pub enum Command {
     RemoveAttendee(MeetingId, AttendeeId),
     /// The attendee may do something else from now on.
     SetCapabilities(MeetingId, AttendeeId, Capabilities),
+    /// Take nobody in any more, and ask everybody to come back: the last of them before this has passed.
+    Drain(Duration),
+    /// Take clients in again. Those not yet asked to come back stay.
+    CancelDrain,
 }
 
 /// What the API has to know of the live meetings.
@@ -103,6 +108,8 @@ pub enum Event {
         /// How many.
         attendees: usize,
     },
+    /// A drain is over: no socket is open.
+    Drained,
 }
 
 /// What the worker has to do.
@@ -155,6 +162,7 @@ pub struct MediaService {
     sessions: BTreeMap<SessionId, MeetingId>,
     directory: Directory,
     due: BTreeSet<(Instant, MeetingId)>,
+    drain: Option<Drain>,
     outputs: Outputs,
     counters: ServiceCounters,
     /// The meeting being worked on, in case that ends in a panic.
@@ -276,6 +284,7 @@ impl MediaService {
             sessions: BTreeMap::new(),
             directory: Directory::default(),
             due: BTreeSet::new(),
+            drain: None,
             outputs: Outputs::default(),
             counters: ServiceCounters::default(),
             at_work: None,
@@ -284,6 +293,9 @@ impl MediaService {
 
     /// A client's socket has opened, and the registry has admitted it.
     pub fn connect(&mut self, now: Instant, session: SessionId, admission: Admission) {
+        if self.drain.is_some() {
+            return self.ask_back(session);
+        }
         let (meeting, unix) = (admission.meeting, self.clock.unix(now));
         self.sessions.insert(session, meeting);
         let voices = self.config.limits.voices;
@@ -299,6 +311,7 @@ impl MediaService {
     pub fn disconnected(&mut self, now: Instant, session: SessionId) {
         if let Some(meeting) = self.sessions.remove(&session) {
             self.with_meeting(now, meeting, |meeting, cx| meeting.disconnected(cx, session));
+            self.note_drained();
         }
     }
 
@@ -311,16 +324,51 @@ impl MediaService {
 
     /// The API has decided something.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
-        let (Command::EndMeeting(meeting)
-        | Command::RemoveAttendee(meeting, _)
-        | Command::SetCapabilities(meeting, ..)) = command;
-        self.with_meeting(now, meeting, |meeting, cx| match command {
-            Command::EndMeeting(_) => meeting.end(cx),
-            Command::RemoveAttendee(_, attendee) => meeting.remove_attendee(cx, attendee),
-            Command::SetCapabilities(_, attendee, capabilities) => {
-                meeting.set_capabilities(cx, attendee, capabilities);
+        match command {
+            Command::EndMeeting(meeting) => self.with_meeting(now, meeting, |meeting, cx| meeting.end(cx)),
+            Command::RemoveAttendee(meeting, attendee) => {
+                self.with_meeting(now, meeting, |meeting, cx| meeting.remove_attendee(cx, attendee));
             }
-        });
+            Command::SetCapabilities(meeting, attendee, capabilities) => {
+                self.with_meeting(now, meeting, |meeting, cx| {
+                    meeting.set_capabilities(cx, attendee, capabilities);
+                });
+            }
+            Command::Drain(within) => self.drain(now, within),
+            Command::CancelDrain => self.drain = None,
+        }
+    }
+
+    /// Whole meetings go together: their people lose and find each other at the same time.
+    fn drain(&mut self, now: Instant, within: Duration) {
+        let mut sessions: Vec<_> =
+            self.sessions.iter().map(|(session, meeting)| (*meeting, *session)).collect();
+        sessions.sort_unstable();
+        self.drain = Some(Drain::new(now, within, sessions.into_iter().map(|(_, session)| session)));
+        self.note_drained();
+    }
+
+    fn ask_back(&mut self, session: SessionId) {
+        let reason = "the server is draining";
+        self.outputs.signaling.push_back(Output::Close { session, code: close_code::COME_BACK, reason });
+    }
+
+    fn ask_next_batch_back(&mut self, now: Instant) {
+        let Some(drain) = &mut self.drain else { return };
+        for session in drain.take(now) {
+            if self.sessions.contains_key(&session) {
+                self.ask_back(session);
+            }
+        }
+    }
+
+    fn note_drained(&mut self) {
+        if let Some(drain) = self.drain.as_mut().filter(|drain| !drain.told)
+            && self.sessions.is_empty()
+        {
+            drain.told = true;
+            self.outputs.signaling.push_back(Output::Event(Event::Drained));
+        }
     }
 
     /// A datagram has come in; it is decrypted in place.
@@ -352,6 +400,7 @@ impl MediaService {
 
     /// Some time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.ask_next_batch_back(now);
         while let Some(&(due, meeting)) = self.due.first() {
             if due > now {
                 break;
@@ -364,7 +413,9 @@ impl MediaService {
     /// When [`handle_timeout`](Self::handle_timeout) is wanted next; `None` while nobody is connected and
     /// nothing is kept for those who come.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.due.first().map(|(due, _)| *due)
+        let meeting = self.due.first().map(|(due, _)| *due);
+        let drain = self.drain.as_ref().and_then(Drain::due);
+        meeting.into_iter().chain(drain).min()
     }
 
     /// The next thing to do, until `None`. Frames come before datagrams.

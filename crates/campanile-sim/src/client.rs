@@ -497,7 +497,7 @@ impl Client {
     }
 
     /// Tries again after a while: up to 1 s, then 2, 4, 5.
-    fn come_back(&mut self, now: Instant) {
+    pub(crate) fn come_back(&mut self, now: Instant) {
         self.state = State::Away;
         self.connection.audio_out = None;
         self.connection.sender = None;

@@ -1,5 +1,7 @@
 //! The world: a clock that jumps from event to event, a server, its shell, and whoever joins.
 
+mod outage;
+
 use std::cell::{Ref, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -20,7 +22,7 @@ use campanile_wire::signaling::{
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use crate::client::{Client, Ending, Out, Watch};
+use crate::client::{Client, Ending, Out, State, Watch};
 use crate::link::{Conditions, Link};
 use crate::picture::{Camera, Seen};
 use crate::sound::{Ear, Microphone};
@@ -54,7 +56,12 @@ pub struct Page {
 struct Inner {
     start: Instant,
     now: Instant,
+    clock: WallClock,
+    limits: Limits,
     service: MediaService,
+    /// There is a server at the address.
+    up: bool,
+    drained: bool,
     events: BinaryHeap<Reverse<Event>>,
     next_event: u64,
     seats: Vec<Seat>,
@@ -84,6 +91,8 @@ struct Seat {
 /// The server's end of a WebSocket.
 struct Socket {
     seat: usize,
+    /// Its client knows that it is open.
+    opened: bool,
     closing: bool,
     waiting: usize,
 }
@@ -97,6 +106,7 @@ struct Event {
 enum What {
     Open(usize),
     Opened(usize, SessionId),
+    Refused(usize),
     FrameUp(SessionId, Vec<u8>),
     ClosedUp(SessionId),
     FrameDown(SessionId, Vec<u8>),
@@ -123,6 +133,16 @@ impl Ord for Event {
     }
 }
 
+fn service_config(limits: Limits) -> ServiceConfig {
+    ServiceConfig {
+        // Fresh in every run, but nothing that plain peers ever see.
+        certificate: Certificate::generate().expect("a certificate can be made"),
+        media_address: SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), MEDIA_PORT)),
+        allow_plain: true,
+        limits,
+    }
+}
+
 impl World {
     /// An empty meeting on a good network.
     pub fn new(seed: Seed) -> World {
@@ -135,18 +155,15 @@ impl World {
         let mut rng = ChaCha8Rng::seed_from_u64(seed.0);
         let mut service_seed = [0; 32];
         rng.fill_bytes(&mut service_seed);
-        let config = ServiceConfig {
-            // Fresh in every run, but nothing that plain peers ever see.
-            certificate: Certificate::generate().expect("a certificate can be made"),
-            media_address: SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), MEDIA_PORT)),
-            allow_plain: true,
-            limits,
-        };
         let clock = WallClock { instant: start, unix: UNIX_START };
         let inner = Inner {
             start,
             now: start,
-            service: MediaService::new(config, clock, service_seed),
+            clock,
+            limits,
+            service: MediaService::new(service_config(limits), clock, service_seed),
+            up: true,
+            drained: false,
             events: BinaryHeap::new(),
             next_event: 0,
             seats: Vec::new(),
@@ -560,14 +577,25 @@ impl Inner {
             What::DatagramUp(seat, bytes) => (6, *seat as u64, bytes),
             What::DatagramDown(seat, bytes) => (7, *seat as u64, bytes),
             What::Wake(seat) => (8, *seat as u64, &[]),
+            What::Refused(seat) => (9, *seat as u64, &[]),
         };
         self.trace.record(at, kind, whose, bytes);
         match what {
             What::Open(seat) => self.accept(seat),
             What::Opened(seat, session) => {
                 let client = &mut self.seats[seat].client;
-                if !client.dead && self.sockets.contains_key(&session) {
+                if let Some(socket) = self.sockets.get_mut(&session)
+                    && !client.dead
+                {
+                    socket.opened = true;
                     client.opened(self.now, session);
+                    self.flush(seat);
+                }
+            }
+            What::Refused(seat) => {
+                let client = &mut self.seats[seat].client;
+                if !client.dead && client.state == State::Away {
+                    client.come_back(self.now);
                     self.flush(seat);
                 }
             }
@@ -605,9 +633,12 @@ impl Inner {
         if self.seats[seat].client.dead {
             return;
         }
+        if !self.up {
+            return self.refuse(seat);
+        }
         let session = SessionId(self.next_session);
         self.next_session += 1;
-        self.sockets.insert(session, Socket { seat, closing: false, waiting: 0 });
+        self.sockets.insert(session, Socket { seat, opened: false, closing: false, waiting: 0 });
         let opened = self.seats[seat].socket_down.pass_in_order(self.now);
         self.schedule(opened, What::Opened(seat, session));
         let client = &self.seats[seat].client;
@@ -711,6 +742,7 @@ impl Inner {
                 Some(Output::Frame { session, frame }) => self.send_frame(session, &frame),
                 Some(Output::Close { session, code, .. }) => self.close(session, code),
                 Some(Output::Event(ServiceEvent::Present { attendees, .. })) => self.present = attendees,
+                Some(Output::Event(ServiceEvent::Drained)) => self.drained = true,
                 Some(Output::Datagrams { to, segment_size, bytes }) => {
                     let Some(at) = self.seats.iter().position(|seat| seat.client.addr == to) else {
                         continue;

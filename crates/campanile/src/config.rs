@@ -13,6 +13,9 @@ use crate::throttle::Rate;
 /// UDP port of the media when none is named.
 const MEDIA_PORT: u16 = 10_000;
 
+/// A few thousand clients, at five hundred a second.
+const DRAIN_SECONDS: u64 = 10;
+
 /// A self-hosted media service, wire-compatible with Amazon Chime SDK clients.
 #[derive(Debug, Parser)]
 #[command(name = "campanile", version)]
@@ -100,6 +103,9 @@ pub struct Config {
     /// Control region: part of ARNs, and what callers sign for.
     #[arg(long, value_name = "REGION", default_value = "us-east-1")]
     pub region: String,
+    /// How long stopping may take to ask clients to come back, a batch at a time.
+    #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_SECONDS)]
+    pub drain_seconds: u64,
     /// What only a configuration file says.
     #[arg(skip)]
     pub control: Control,
@@ -121,6 +127,7 @@ impl Config {
             tls_local: false,
             insecure: false,
             region: "us-east-1".into(),
+            drain_seconds: DRAIN_SECONDS,
             control: Control::default(),
         }
     }

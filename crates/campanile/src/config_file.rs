@@ -33,6 +33,7 @@ struct File {
     insecure: bool,
     region: Option<String>,
     media_region: Option<String>,
+    drain_seconds: Option<u64>,
     #[serde(default)]
     quotas: FileQuotas,
     #[serde(default)]
@@ -133,6 +134,7 @@ pub fn parse(text: &str, directory: &Path) -> Result<Config, String> {
         tls_key: file.tls_key.map(within),
         tls_local: file.tls_local,
         insecure: file.insecure,
+        drain_seconds: file.drain_seconds.unwrap_or(standard.drain_seconds),
         region,
         control: Control {
             accounts: Some(accounts),

@@ -10,6 +10,7 @@ pub mod config;
 pub mod config_file;
 pub mod demo;
 pub mod directory;
+pub mod drain;
 pub mod http;
 pub mod iam;
 pub mod installation;
@@ -29,7 +30,7 @@ use std::path::PathBuf;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Method, Request, Response};
+use axum::http::{Method, Request, Response, StatusCode};
 use axum::routing::{any, get};
 use campanile_media::peer::Certificate;
 use campanile_meeting::registry::Registry;
@@ -44,6 +45,7 @@ use tokio::task::JoinHandle;
 use crate::audit::Audit;
 use crate::config::Config;
 use crate::directory::{Account, Directory, User};
+use crate::drain::DrainState;
 use crate::iam::Policy;
 use crate::installation::{Installation, create_data_dir, random};
 use crate::sigv4::Credentials;
@@ -235,12 +237,20 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
 fn router(state: AppState, demo: bool) -> Router {
     let fallback = if demo { any(page_or_api) } else { any(region_or_api) };
     let doors = Router::new()
-        .route("/health", get(|| async { "ok\n" }))
+        .route("/health", get(health))
         .fallback_service(fallback.with_state(state.clone()))
         .with_state(state.clone())
         .merge(signaling::routes(state.clone()))
         .merge(client_events::routes(state.clone()));
     if demo { doors.merge(demo::routes(state)) } else { doors }
+}
+
+/// For whatever leads clients here, or elsewhere.
+async fn health(State(state): State<AppState>) -> (StatusCode, &'static str) {
+    match state.drain.state() {
+        DrainState::Serving => (StatusCode::OK, "ok\n"),
+        DrainState::Draining | DrainState::Drained => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+    }
 }
 
 async fn page_or_api(state: State<AppState>, request: Request<Body>) -> Response<Body> {

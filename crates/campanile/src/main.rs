@@ -2,8 +2,10 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use campanile::config::{Cli, Command, Config};
+use campanile::drain::DrainState;
 use campanile::{Ready, config_file, serve};
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
         }
     };
     runtime.block_on(async {
-        let json = config.json;
+        let (json, drain) = (config.json, Duration::from_secs(config.drain_seconds));
         // Before the server says that it is ready: whoever reads that may send a signal at once.
         let (Ok(mut interrupted), Ok(mut terminated)) =
             (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
@@ -53,9 +55,21 @@ fn main() -> ExitCode {
         };
         // A reader who has gone away is no reason to stop serving.
         let _ = announce(&running.ready, json);
-        tokio::select! {
-            _ = interrupted.recv() => {}
-            _ = terminated.recv() => {}
+        let mut signalled = async || {
+            tokio::select! {
+                _ = interrupted.recv() => {}
+                _ = terminated.recv() => {}
+            }
+        };
+        loop {
+            signalled().await;
+            tokio::select! {
+                state = running.state.drain.run(drain) => if state == DrainState::Drained {
+                    break;
+                },
+                // A second signal: whoever is left is asked to come back at once.
+                () = signalled() => break,
+            }
         }
         tracing::info!("stopping");
         running.stop().await;

@@ -16,6 +16,7 @@ use crate::api::unix_now;
 use crate::audit::Audit;
 use crate::client_events::ClientEvents;
 use crate::directory::Directory;
+use crate::drain::Drain;
 use crate::store::{Store, StoreFailed};
 use crate::throttle::Throttle;
 use crate::worker::{Command, WorkerHandle};
@@ -30,6 +31,8 @@ pub struct Inner {
     store: Store,
     /// The worker that hosts a meeting. There is one, so it hosts every meeting.
     pub worker: WorkerHandle,
+    /// Whether clients are taken in.
+    pub drain: Drain,
     /// Where clients find us.
     pub site: Site,
     /// Who may call.
@@ -67,6 +70,7 @@ impl AppState {
         AppState(Arc::new(Inner {
             registry: Mutex::new(registry),
             store,
+            drain: Drain::new(worker.clone()),
             worker,
             site,
             directory,
@@ -93,9 +97,13 @@ impl AppState {
                     None => std::future::pending().await,
                 }
             };
-            let event = tokio::select! {
+            let presence = tokio::select! {
                 event = events.recv() => match event {
-                    Some(event) => Some(event),
+                    Some(Event::Present { meeting, attendees }) => Some((meeting, attendees)),
+                    Some(Event::Drained) => {
+                        self.drain.note_drained();
+                        continue;
+                    }
                     None => return,
                 },
                 () = self.timeout_nearer.notified() => continue,
@@ -103,10 +111,8 @@ impl AppState {
             };
             let now_unix_ms = self.now_unix_ms();
             let outcome = self
-                .call(|registry| match event {
-                    Some(Event::Present { meeting, attendees }) => {
-                        registry.set_present(now_unix_ms, meeting, attendees);
-                    }
+                .call(|registry| match presence {
+                    Some((meeting, attendees)) => registry.set_present(now_unix_ms, meeting, attendees),
                     None => registry.handle_timeout(now_unix_ms),
                 })
                 .await;

@@ -6,6 +6,8 @@ mod common;
 mod accounts;
 #[path = "control/contract.rs"]
 mod contract;
+#[path = "control/drain.rs"]
+mod drain;
 #[path = "control/durability.rs"]
 mod durability;
 #[path = "control/hostile.rs"]

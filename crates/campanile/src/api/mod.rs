@@ -6,6 +6,7 @@
 //! which exists once IAM has let the call pass and the audit log knows of it.
 
 mod attendees;
+mod drain;
 pub mod errors;
 mod meetings;
 mod sts;
@@ -206,13 +207,23 @@ enum Operation {
     UpdateAttendeeCapabilities,
     /// An extension: what clients told of themselves.
     ListClientEvents,
+    /// Extensions: asking all clients of this server to come back elsewhere.
+    GetDrain,
+    StartDrain,
+    CancelDrain,
 }
 
 impl Operation {
     /// As policies and the audit log name it.
     fn action(self) -> String {
-        let service = if self == Operation::ListClientEvents { "campanile" } else { "chime" };
+        let service = if self.is_extension() { "campanile" } else { "chime" };
         format!("{service}:{}", self.name())
+    }
+
+    /// Not in Amazon's model.
+    fn is_extension(self) -> bool {
+        use Operation as Op;
+        matches!(self, Op::ListClientEvents | Op::GetDrain | Op::StartDrain | Op::CancelDrain)
     }
 
     fn name(self) -> &'static str {
@@ -234,6 +245,9 @@ impl Operation {
             Operation::UntagResource => "UntagResource",
             Operation::UpdateAttendeeCapabilities => "UpdateAttendeeCapabilities",
             Operation::ListClientEvents => "ListClientEvents",
+            Operation::GetDrain => "GetDrain",
+            Operation::StartDrain => "StartDrain",
+            Operation::CancelDrain => "CancelDrain",
         }
     }
 }
@@ -278,6 +292,9 @@ fn route(method: &Method, path: &str, query: &[(Vec<u8>, Vec<u8>)]) -> Result<Ro
         ("POST", ["tags"], b"tag-resource") => (Operation::TagResource, vec![]),
         ("POST", ["tags"], b"untag-resource") => (Operation::UntagResource, vec![]),
         ("GET", ["campanile", "v1", "client-events"], _) => (Operation::ListClientEvents, vec![]),
+        ("GET", ["campanile", "v1", "drain"], _) => (Operation::GetDrain, vec![]),
+        ("POST", ["campanile", "v1", "drain"], _) => (Operation::StartDrain, vec![]),
+        ("DELETE", ["campanile", "v1", "drain"], _) => (Operation::CancelDrain, vec![]),
         (_, ["meetings" | "tags"] | ["meetings", _] | ["meetings", _, "attendees" | "transcription"], _)
         | (_, ["meetings", _, "attendees", _] | ["meetings", _, "attendees", _, "capabilities"], _) => {
             return Err(ApiError::unknown_operation(
@@ -335,6 +352,9 @@ async fn answer(
         Operation::TagResource => tags::tag(call).await,
         Operation::UntagResource => tags::untag(call).await,
         Operation::ListClientEvents => meetings::list_client_events(call).await,
+        Operation::GetDrain => drain::get(&call),
+        Operation::StartDrain => drain::start(&call),
+        Operation::CancelDrain => drain::cancel(&call),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::common::{Answer, Client, TempDir, meeting_body, raw, signed_for};
 const SECRET: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABC";
 
 /// A configuration with two accounts; `more` goes to its head, `roles` to the first account.
-async fn start(directory: &TempDir, more: &str, roles: &str) -> Running {
+pub(super) async fn start(directory: &TempDir, more: &str, roles: &str) -> Running {
     let user = |name: &str, key: u32, policy: &str| {
         format!(
             "[[account.user]]\nname = '{name}'\naccess-key-id = 'AKIAEXAMPLE{key:09}'\nsecret-access-key = '{SECRET}{key}'\n{policy}\n"
@@ -39,7 +39,7 @@ async fn start(directory: &TempDir, more: &str, roles: &str) -> Running {
     serve(config_file::parse(&text, directory.path()).unwrap()).await.unwrap()
 }
 
-fn client(running: &Running, key: u32) -> Client {
+pub(super) fn client(running: &Running, key: u32) -> Client {
     let credentials = Credentials {
         access_key_id: format!("AKIAEXAMPLE{key:09}"),
         secret_access_key: format!("{SECRET}{key}"),

@@ -1,0 +1,65 @@
+//! Servers that stop: by a drain, or all at once.
+
+use std::time::Duration;
+
+use campanile_meeting::service::{Command, MediaService};
+use rand_core::RngCore as _;
+
+use super::{Inner, What, World, service_config};
+
+impl World {
+    /// SIGTERM: everybody is asked to come back, the last of them within this time.
+    pub fn drain_server(&self, within: Duration) {
+        let mut inner = self.inner.borrow_mut();
+        inner.drained = false;
+        inner.command(Command::Drain(within));
+    }
+
+    /// The server takes clients in again.
+    pub fn cancel_drain(&self) {
+        self.inner.borrow_mut().command(Command::CancelDrain);
+    }
+
+    /// Whether the server has said, since the last drain began, that no socket is open any more.
+    pub fn is_drained(&self) -> bool {
+        self.inner.borrow().drained
+    }
+
+    /// `kill -9`: the server's memory is gone, its host resets every connection and refuses new ones.
+    pub fn kill_server(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.up = false;
+        inner.present = 0;
+        for (session, socket) in std::mem::take(&mut inner.sockets) {
+            if !socket.opened {
+                inner.refuse(socket.seat);
+            } else if inner.seats[socket.seat].client.session == Some(session) {
+                let now = inner.now;
+                inner.seats[socket.seat].client.closed(now, None);
+                inner.flush(socket.seat);
+            }
+        }
+        inner.replace_service();
+    }
+
+    /// A new process, with the records of the old one.
+    pub fn start_server(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.replace_service();
+        inner.up = true;
+    }
+}
+
+impl Inner {
+    fn replace_service(&mut self) {
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        self.service = MediaService::new(service_config(self.limits), self.clock, seed);
+    }
+
+    /// The connection attempt of this client fails, as it learns a network's delay later.
+    pub(super) fn refuse(&mut self, seat: usize) {
+        let arrival = self.seats[seat].socket_down.pass_in_order(self.now);
+        self.schedule(arrival, What::Refused(seat));
+    }
+}

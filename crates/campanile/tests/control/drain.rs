@@ -1,0 +1,141 @@
+//! Draining: by a signal or through the API, to the end or cancelled; what clients, balancers and tenants see of it.
+
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use super::accounts;
+use crate::common::{Binary, Client, TempDir, start};
+
+/// Nothing here takes longer, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Opens a signaling socket as the client would, without joining.
+async fn connect(client: &Client, meeting: &str, attendee: &Value) -> Socket {
+    let url = format!("ws://{}/control/{meeting}?X-Chime-Control-Protocol-Version=3", client.address);
+    let mut request = url.into_client_request().unwrap();
+    let protocols = format!("_aws_wt_session, {}", attendee["JoinToken"].as_str().unwrap());
+    request.headers_mut().insert("sec-websocket-protocol", protocols.parse().unwrap());
+    tokio_tungstenite::connect_async(request).await.unwrap().0
+}
+
+/// The code by which the server closes this socket.
+async fn close_code(socket: &mut Socket) -> u16 {
+    let search = async {
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
+                Some(Ok(_)) => {}
+                other => panic!("no close frame but {other:?}"),
+            }
+        }
+    };
+    let code = timeout(PATIENCE, search).await.expect("closed in time");
+    // Answers the close.
+    while let Some(Ok(_)) = socket.next().await {}
+    code
+}
+
+async fn state(client: &Client) -> String {
+    client.call("GET", "/campanile/v1/drain", "").await.ok()["State"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_drained_server_sends_clients_elsewhere_until_the_drain_is_cancelled() {
+    let directory = TempDir::new();
+    let running = start(&directory).await;
+    let client = Client::of(&running);
+    let meeting = client.create_meeting("tok").await;
+    let ann = client.create_attendee(&meeting, "ann").await;
+    let mut socket = connect(&client, &meeting, &ann).await;
+    assert_eq!(state(&client).await, "SERVING");
+    assert_eq!(client.get_unsigned("/health").await.status, 200);
+
+    let begun = client.call("POST", "/campanile/v1/drain", r#"{"WithinSeconds":1}"#).await.ok();
+    assert_eq!(begun["State"], "DRAINING");
+    assert_eq!(close_code(&mut socket).await, 4500);
+    let drained = async { while state(&client).await != "DRAINED" {} };
+    timeout(PATIENCE, drained).await.expect("the drain ends");
+    assert_eq!(client.get_unsigned("/health").await.status, 503);
+    // The handshake still succeeds: an HTTP error would not be told from a bad token.
+    assert_eq!(close_code(&mut connect(&client, &meeting, &ann).await).await, 4500);
+    // And the API goes on.
+    let bob = client.create_attendee(&meeting, "bob").await;
+
+    let cancelled = client.call("DELETE", "/campanile/v1/drain", "").await.ok();
+    assert_eq!(cancelled["State"], "SERVING");
+    assert_eq!(client.get_unsigned("/health").await.status, 200);
+    let mut socket = connect(&client, &meeting, &bob).await;
+    client.call("DELETE", &format!("/meetings/{meeting}"), "").await;
+    assert_eq!(close_code(&mut socket).await, 4410, "it was let in, and hears of the end");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn only_the_first_account_may_drain_the_server_and_only_if_its_policies_say_so() {
+    let directory = TempDir::new();
+    let running = accounts::start(&directory, "", "").await;
+    let (admin, app, tenant) =
+        (accounts::client(&running, 1), accounts::client(&running, 2), accounts::client(&running, 5));
+    for method in ["GET", "POST", "DELETE"] {
+        app.call(method, "/campanile/v1/drain", "").await.error(403, "ForbiddenException");
+        tenant.call(method, "/campanile/v1/drain", "").await.error(403, "ForbiddenException");
+    }
+    let too_long = r#"{"WithinSeconds":86400}"#;
+    admin.call("POST", "/campanile/v1/drain", too_long).await.error(400, "BadRequestException");
+    admin.call("POST", "/campanile/v1/drain", "[]").await.error(400, "BadRequestException");
+    assert_eq!(state(&admin).await, "SERVING");
+    running.stop().await;
+}
+
+fn terminate(binary: &Binary) {
+    let killed = Command::new("kill").arg("-TERM").arg(binary.process.id().to_string()).status().unwrap();
+    assert!(killed.success());
+}
+
+async fn exit(mut binary: Binary) -> ExitStatus {
+    let waiting = tokio::task::spawn_blocking(move || binary.process.wait().unwrap());
+    timeout(PATIENCE, waiting).await.expect("it ends").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_asks_clients_back_and_ends_in_good_order() {
+    let directory = TempDir::new();
+    let binary = Binary::start(&directory);
+    let client = binary.client();
+    let meeting = client.create_meeting("tok").await;
+    let ann = client.create_attendee(&meeting, "ann").await;
+    let mut socket = connect(&client, &meeting, &ann).await;
+    terminate(&binary);
+    assert_eq!(close_code(&mut socket).await, 4500);
+    assert!(exit(binary).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_by_signal_can_be_cancelled_or_cut_short() {
+    let directory = TempDir::new();
+    let binary = Binary::start(&directory);
+    let client = binary.client();
+    let meeting = client.create_meeting("tok").await;
+    let ann = client.create_attendee(&meeting, "ann").await;
+    // One who does not answer the close keeps the drain from its end.
+    let deaf = connect(&client, &meeting, &ann).await;
+    terminate(&binary);
+    let draining = async { while state(&client).await != "DRAINING" {} };
+    timeout(PATIENCE, draining).await.expect("the drain begins");
+    client.call("DELETE", "/campanile/v1/drain", "").await.ok();
+    drop(deaf);
+    let mut socket = connect(&client, &meeting, &ann).await;
+    terminate(&binary);
+    assert_eq!(close_code(&mut socket).await, 4500);
+    assert!(exit(binary).await.success());
+}
