@@ -1,24 +1,157 @@
-//! `cargo xtask bench`: numbers for `docs/benchmarks.md`, from a release build.
+//! `cargo xtask bench`: numbers for `docs/benchmarks.md`, from release builds. Each benchmark prints Markdown, and with
+//! `--write` takes the place of its last one in that file, between two comments that bear its name.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use crate::Failure;
-use crate::process::{campanile, cargo, command, root, run};
+use crate::process::{campanile, cargo, command, root, run, run_quietly, target};
 use crate::setup;
 
-/// `[join] [ARGS...]`: how fast a browser comes into a meeting. ARGS go to the measuring script (`--runs N`, `--json`).
+pub(crate) const USAGE: &str = "\
+cargo xtask bench [NAME...] [--short] [--write] [ARGS...]
+  audio    mixing, beside Debian's Janus AudioBridge, and how good it sounds
+  join     how fast a browser gets in
+Without a name: all that need no browser. --short takes minutes instead of an hour; --write puts what was measured into
+docs/benchmarks.md; ARGS go to the benchmark.";
+
+/// Those that run without being named.
+const STANDARD: [&str; 1] = ["audio"];
+
+/// What was asked for on the command line.
+struct Wanted<'a> {
+    short: bool,
+    args: Vec<&'a str>,
+}
+
+/// `[NAME...] [--short] [--write] [ARGS...]`.
 pub(crate) fn run_bench(args: &[String]) -> Result<(), Failure> {
-    let args = match args.split_first() {
-        Some((first, rest)) if first == "join" => rest,
-        Some((first, _)) if !first.starts_with('-') => {
-            return Err(format!("There is no benchmark `{first}`."));
-        }
-        _ => args,
+    let (names, args): (Vec<&str>, Vec<&str>) = {
+        let first_flag = args.iter().position(|arg| arg.starts_with('-')).unwrap_or(args.len());
+        let (names, rest) = args.split_at(first_flag);
+        (names.iter().map(String::as_str).collect(), rest.iter().map(String::as_str).collect())
     };
+    let flag = |flag: &str| args.contains(&flag);
+    let (short, write) = (flag("--short"), flag("--write"));
+    let args = args.into_iter().filter(|arg| !["--short", "--write"].contains(arg)).collect();
+    let wanted = Wanted { short, args };
+    let names = if names.is_empty() { STANDARD.to_vec() } else { names };
+    let command = |name: &str| {
+        let words = [name, if short { "--short" } else { "" }, &wanted.args.join(" ")];
+        words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    };
+    for name in names {
+        let measured = match name {
+            "audio" => audio(&wanted)?,
+            "join" => return join(&wanted),
+            _ => return Err(format!("There is no benchmark `{name}`.\n\n{USAGE}")),
+        };
+        let block = format!("{}\n\n{measured}", circumstances(&command(name))?);
+        println!("\n{block}");
+        if write {
+            let file = root().join("docs/benchmarks.md");
+            let text = fs::read_to_string(&file).map_err(|error| error.to_string())?;
+            fs::write(&file, with_block(&text, name, &block)).map_err(|error| error.to_string())?;
+            println!("written to {}", file.display());
+        }
+    }
+    Ok(())
+}
+
+/// The mixer beside AudioBridge, and both encoders' distance from what was said: a cost counts only at equal quality.
+fn audio(wanted: &Wanted<'_>) -> Result<String, Failure> {
+    setup::tools(&[setup::JANUS, setup::ESPEAK, setup::SOX], false)?;
+    let speech = speech()?;
+    let costs = beside(wanted, &["audio", "--speech", &speech.to_string_lossy()])?;
+    let mut quality =
+        cargo(&["bench", "--quiet", "--package", "campanile-media", "--bench", "quality", "--"]);
+    let heard = run_quietly(quality.arg(&speech))?;
+    Ok(format!(
+        "{costs}\nHow far what is heard lies from what was said (`--bench quality`, espeak-ng speech; lower is better):\n\n\
+         ```\n{}\n```",
+        heard.trim_end()
+    ))
+}
+
+/// Runs the side-by-side harness; the report is what it prints.
+fn beside(wanted: &Wanted<'_>, args: &[&str]) -> Result<String, Failure> {
+    run(&mut cargo(&["build", "--release", "--package", "campanile-bench"]))?;
+    let mut bench = command(target().join("release/campanile-bench"), args);
+    bench.args(wanted.short.then_some("--short")).args(&wanted.args).stderr(Stdio::inherit());
+    let output = bench.output().map_err(|error| error.to_string())?;
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() { Ok(report) } else { Err("The comparison failed.".into()) }
+}
+
+/// Half a minute of speech in raw 48 kHz mono 16-bit samples, made once.
+fn speech() -> Result<PathBuf, Failure> {
+    let folder = target().join("xtask");
+    let (wav, raw) = (folder.join("speech.wav"), folder.join("speech.raw"));
+    if !raw.is_file() {
+        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        let text = "The meeting was moved to Thursday afternoon because the architects wanted more time. She asked whether \
+                    the figures for the second quarter were ready. Please read them aloud, slowly and clearly. "
+            .repeat(3);
+        run_quietly(command("espeak-ng", &["-v", "en", "-w"]).arg(&wav).arg(text))?;
+        let form = ["-r", "48000", "-c", "1", "-b", "16", "-e", "signed", "-L", "-t", "raw"];
+        run_quietly(command("sox", &[]).arg(&wav).args(form).arg(&raw))?;
+    }
+    Ok(raw)
+}
+
+/// In Chromium, through the unmodified SDK.
+fn join(wanted: &Wanted<'_>) -> Result<(), Failure> {
     setup::tools(setup::FOR_DEV, true)?;
     let chromium = setup::chromium().ok_or("Chromium is missing.")?;
     setup::web_page()?;
     setup::test_page()?;
     run(&mut cargo(&["build", "--release", "--package", "campanile"]))?;
     let mut script = command("node", &["test/bench-join.mjs"]);
-    script.args(args).current_dir(root().join("web"));
+    script.args(wanted.short.then_some("--runs=5")).args(&wanted.args).current_dir(root().join("web"));
     run(script.env("CAMPANILE_BIN", campanile("release")).env("CHROMIUM", chromium))
+}
+
+/// When, where and how, in one sentence.
+fn circumstances(name: &str) -> Result<String, Failure> {
+    let date = run_quietly(&mut command("date", &["-u", "+%-d %B %Y, %H:%M UTC"]))?;
+    let line = |file: &str, start: &str| {
+        let text = fs::read_to_string(Path::new(file)).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_default();
+        line.trim_start_matches(start).trim_start_matches(['\t', ' ', ':']).to_owned()
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let load = line("/proc/loadavg", "");
+    let load: Vec<&str> = load.split(' ').take(3).collect();
+    Ok(format!(
+        "`cargo xtask bench {name}`, {}: {cores} cores of {}, load average at the end {}.",
+        date.trim(),
+        line("/proc/cpuinfo", "model name"),
+        load.join(", ")
+    ))
+}
+
+/// The text with the block in the place of the last one of that name, or at its end.
+fn with_block(text: &str, name: &str, block: &str) -> String {
+    let (begin, end) = (format!("<!-- begin {name} -->"), format!("<!-- end {name} -->"));
+    let block = format!("{begin}\n{}\n{end}", block.trim_end());
+    match (text.find(&begin), text.find(&end)) {
+        (Some(from), Some(to)) if from < to => {
+            format!("{}{block}{}", &text[..from], &text[to + end.len()..])
+        }
+        _ => format!("{}\n\n## {name}\n\n{block}\n", text.trim_end()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_takes_the_place_of_the_last_one() {
+        let first = with_block("# Benchmarks\n", "audio", "one\n");
+        assert_eq!(first, "# Benchmarks\n\n## audio\n\n<!-- begin audio -->\none\n<!-- end audio -->\n");
+        let both = with_block(&format!("{first}\nafter\n"), "audio", "two");
+        assert!(both.contains("two") && !both.contains("one") && both.ends_with("after\n"), "{both}");
+    }
 }

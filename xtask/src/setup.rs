@@ -48,6 +48,14 @@ const CERTUTIL: Tool =
     Tool { probe: &["certutil", "-H"], packages: &["libnss3-tools"], oldest: (0, 0), remedy: "" };
 const IP: Tool = Tool { probe: &["ip", "-V"], packages: &["iproute2"], oldest: (0, 0), remedy: "" };
 
+/// What benchmarks need beside.
+pub(crate) const JANUS: Tool =
+    Tool { probe: &["janus", "--version"], packages: &["janus"], oldest: (0, 0), remedy: "" };
+pub(crate) const ESPEAK: Tool =
+    Tool { probe: &["espeak-ng", "--version"], packages: &["espeak-ng"], oldest: (0, 0), remedy: "" };
+pub(crate) const SOX: Tool =
+    Tool { probe: &["sox", "--version"], packages: &["sox"], oldest: (0, 0), remedy: "" };
+
 /// What building and running need. Rust itself is checked by cargo, through `rust-version`.
 pub(crate) const FOR_DEV: &[Tool] = &[CC, CXX, CMAKE, NODE, NPM];
 /// What the tests need beyond that. `certutil` and `ip` serve one story, which says so when they are missing.

@@ -1,11 +1,8 @@
-//! The worker of the product with meetings full of bare-RTP attendees, for `bench/audio_beside_janus.py`.
-//!
-//! `audio_bench_server MEETINGS PEOPLE VOICES FIRST_PORT`: attendee number n, counted over all meetings, is expected at
-//! 127.0.0.1, port FIRST_PORT + n. Prints `ready PORT` when all have joined, PORT being the media port for all, and runs
-//! until its standard input ends.
-#![allow(missing_docs)]
+//! The worker of the product with meetings full of people over bare RTP: no ICE, DTLS or SRTP, as AudioBridge's plain
+//! participants have none.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use campanile::worker::{self, Mailbox, ToSocket, WorkerConfig, WorkerHandle};
@@ -23,13 +20,9 @@ use uuid::Uuid;
 /// As often as a client's.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Prints the media port when all have joined, and runs until standard input ends.
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
-    let numbers: Vec<usize> =
-        std::env::args().skip(1).map(|argument| argument.parse().expect("a number")).collect();
-    let [meetings, people, voices, first_port] = numbers[..] else {
-        panic!("audio_bench_server MEETINGS PEOPLE VOICES FIRST_PORT")
-    };
+pub(crate) async fn serve(meetings: usize, people: usize, voices: usize, first_port: u16) -> ExitCode {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let media_address = socket.local_addr().expect("bound");
     let worker = worker::start(WorkerConfig {
@@ -45,15 +38,15 @@ async fn main() {
     })
     .expect("a worker");
     for number in 0..meetings * people {
-        let port = u16::try_from(first_port + number).expect("ports go up to 65535");
+        let port = first_port + number as u16;
         join(&worker, number / people, number, SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await;
     }
-    println!("ready {}", media_address.port());
+    println!("{}", media_address.port());
     // The end of standard input, wherever that comes from.
     let ended = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     let _ = ended.await;
     worker.stop();
-    std::process::exit(0);
+    ExitCode::SUCCESS
 }
 
 async fn join(worker: &WorkerHandle, meeting: usize, number: usize, addr: SocketAddr) {

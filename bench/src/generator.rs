@@ -1,0 +1,133 @@
+//! People over bare RTP: they send speech or silence and count what comes back, 50 packets a second each.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use campanile_media::rtp;
+use campanile_opus::{Application, Bandwidth, Channels, Encoder, EncoderConfig, Signal};
+
+use crate::Failure;
+
+/// Between two packets of one person.
+pub(crate) const TICK: Duration = Duration::from_millis(20);
+const SAMPLES: usize = 960;
+const OPUS: u8 = 111;
+const AUDIO_LEVEL: u8 = 1;
+/// Sending is spread over the tick in as many steps, as arrivals of independent clients would be.
+const STEPS: usize = 10;
+/// 20 ms of nothing: CELT, 48 kHz mono, all-zero (RFC 6716 section 3.1).
+const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+
+struct Attendee {
+    socket: UdpSocket,
+    port: u16,
+    talks: bool,
+    at: usize,
+}
+
+/// All people of one run.
+pub(crate) struct Attendees<'a> {
+    all: Vec<Attendee>,
+    frames: &'a [Vec<u8>],
+    tick: u32,
+}
+
+/// What was sent and came back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    /// The most that a packet went out after it was due.
+    pub(crate) latest: Duration,
+}
+
+impl<'a> Attendees<'a> {
+    /// Number n sends from port `first_port` + n to the n-th of `ports`.
+    pub(crate) fn new(
+        first_port: u16,
+        ports: &[u16],
+        talks: impl Fn(usize) -> bool,
+        frames: &'a [Vec<u8>],
+    ) -> Result<Attendees<'a>, Failure> {
+        let attendee = |(number, port): (usize, &u16)| {
+            let own = first_port + number as u16;
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, own))?;
+            socket.set_nonblocking(true)?;
+            Ok(Attendee { socket, port: *port, talks: talks(number), at: 61 * number % frames.len() })
+        };
+        let all: std::io::Result<_> = ports.iter().enumerate().map(attendee).collect();
+        Ok(Attendees { all: all.map_err(|error| error.to_string())?, frames, tick: 0 })
+    }
+
+    /// Lets them talk for so long.
+    pub(crate) fn run(&mut self, time: Duration) -> Traffic {
+        let mut traffic = Traffic::default();
+        let (start, first) = (Instant::now(), self.tick);
+        let last = first + (time.as_millis() / TICK.as_millis()) as u32;
+        while self.tick < last {
+            for step in 0..STEPS {
+                let due = start + TICK * (self.tick - first) + TICK * step as u32 / STEPS as u32;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                self.step(step, &mut traffic);
+                traffic.latest = traffic.latest.max(due.elapsed());
+            }
+            self.tick += 1;
+        }
+        traffic
+    }
+
+    fn step(&mut self, step: usize, traffic: &mut Traffic) {
+        let (mut packet, mut buffer) = (Vec::new(), [0; 2048]);
+        let (tick, frames) = (self.tick, self.frames);
+        for (number, attendee) in self.all.iter_mut().enumerate().filter(|(number, _)| number % STEPS == step)
+        {
+            let (payload, level) =
+                if attendee.talks { (&frames[attendee.at][..], 20) } else { (&SILENCE[..], 127) };
+            attendee.at = (attendee.at + 1) % frames.len();
+            packet.clear();
+            let extensions: [(u8, &[u8]); 1] = [(AUDIO_LEVEL, &[level])];
+            let time = tick * SAMPLES as u32;
+            rtp::write_header(
+                &mut packet,
+                OPUS,
+                tick == 0,
+                tick as u16,
+                time,
+                1000 + number as u32,
+                &extensions,
+            );
+            packet.extend_from_slice(payload);
+            traffic.sent += 1;
+            let _ = attendee.socket.send_to(&packet, (Ipv4Addr::LOCALHOST, attendee.port));
+            while let Ok((length, _)) = attendee.socket.recv_from(&mut buffer) {
+                // RTP version 2 with our payload type; anything else (RTCP) is no audio.
+                let is_audio = length > 12 && buffer[0] >> 6 == 2 && buffer[1] & 0x7f == OPUS;
+                traffic.received += u64::from(is_audio);
+            }
+        }
+    }
+}
+
+/// Raw 48 kHz mono 16-bit little-endian speech in Opus packets of 20 ms, hybrid at 32 kbit/s as browsers make them.
+pub(crate) fn speech(file: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+    let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let samples: Vec<f32> =
+        bytes.as_chunks().0.iter().map(|pair| f32::from(i16::from_le_bytes(*pair)) / 32_768.0).collect();
+    let mut encoder = Encoder::new(EncoderConfig {
+        channels: Channels::Mono,
+        application: Application::Voip,
+        bitrate_bps: 32_000,
+        complexity: 5,
+        signal: Signal::Voice,
+        bandwidth: Bandwidth::Full,
+    })
+    .map_err(|error| error.to_string())?;
+    let mut packet = [0; 500];
+    let encode = |pcm: &[f32]| {
+        let length = encoder.encode_f32(pcm, &mut packet).map_err(|error| error.to_string())?;
+        Ok(packet[..length].to_vec())
+    };
+    let frames: Vec<Vec<u8>> = samples.chunks_exact(SAMPLES).map(encode).collect::<Result<_, Failure>>()?;
+    if frames.is_empty() { Err(format!("{} holds no speech", file.display())) } else { Ok(frames) }
+}

@@ -1,0 +1,180 @@
+//! What was measured, as Markdown: for the terminal and for `docs/benchmarks.md` alike.
+
+use std::fmt::{self, Write as _};
+
+/// Below this, packets were lost: a row says nothing about cost.
+const DELIVERED_MIN: f64 = 0.999;
+/// Above this share of its core's time in other hands, a server was not measured alone.
+const OTHERS_MAX: f64 = 0.1;
+
+/// One run of one server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    /// CPU time for one unit of work, in microseconds.
+    pub(crate) cost_us: f64,
+    /// Of one core, 0 to 1.
+    pub(crate) cores: f64,
+    /// Of the packets that were due, 0 to 1.
+    pub(crate) delivered: f64,
+    /// Of the server's core, 0 to 1, used by others.
+    pub(crate) others: f64,
+    /// The generator could not keep time.
+    pub(crate) late: bool,
+}
+
+impl Row {
+    /// Why it does not count, if it does not.
+    fn flaw(&self) -> Option<String> {
+        if self.delivered < DELIVERED_MIN {
+            Some(format!("only {:.2} % delivered", 100.0 * self.delivered))
+        } else if self.late {
+            Some("the generator could not keep time".into())
+        } else if self.others > OTHERS_MAX {
+            Some(format!("others used {:.0} % of the core", 100.0 * self.others))
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} µs, {:.2} % of a core", self.cost_us, 100.0 * self.cores)?;
+        match self.flaw() {
+            Some(flaw) => write!(f, " (does not count: {flaw})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One case, run in turn by ours and theirs.
+#[derive(Debug)]
+pub(crate) struct Case {
+    name: String,
+    ours: Vec<Row>,
+    theirs: Vec<Row>,
+}
+
+impl Case {
+    pub(crate) fn ours(&mut self, row: Row) {
+        eprintln!("{:40} campanile {row}", self.name);
+        self.ours.push(row);
+    }
+
+    pub(crate) fn theirs(&mut self, row: Row) {
+        eprintln!("{:40} janus     {row}", self.name);
+        self.theirs.push(row);
+    }
+
+    /// Ours by theirs, of each pair in which both count.
+    fn ratios(&self) -> Vec<f64> {
+        let pairs = self.ours.iter().zip(&self.theirs);
+        let good = pairs.filter(|(ours, theirs)| ours.flaw().is_none() && theirs.flaw().is_none());
+        good.map(|(ours, theirs)| ours.cost_us / theirs.cost_us).collect()
+    }
+
+    fn flaws(&self) -> Vec<String> {
+        let told = |who: &str, rows: &[Row]| -> Vec<String> {
+            rows.iter().filter_map(Row::flaw).map(|flaw| format!("{}, {who}: {flaw}", self.name)).collect()
+        };
+        [told("Campanile", &self.ours), told("Janus", &self.theirs)].concat()
+    }
+}
+
+/// All cases of one kind of work.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    unit: &'static str,
+    cases: Vec<Case>,
+}
+
+impl Comparison {
+    pub(crate) fn new(unit: &'static str) -> Comparison {
+        Comparison { unit, cases: Vec::new() }
+    }
+
+    pub(crate) fn case(&mut self, name: impl Into<String>) -> &mut Case {
+        self.cases.push(Case { name: name.into(), ours: Vec::new(), theirs: Vec::new() });
+        self.cases.last_mut().expect("just pushed")
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "| case | Campanile, {} | Janus | ratio (least to most) | Campanile, of a core | Janus |",
+            self.unit
+        )?;
+        writeln!(f, "|---|---|---|---|---|---|")?;
+        for case in &self.cases {
+            let costs = |rows: &[Row]| spread(rows.iter().map(|row| row.cost_us));
+            let cores = |rows: &[Row]| spread(rows.iter().map(|row| 100.0 * row.cores));
+            let (ours, theirs) = (&case.ours, &case.theirs);
+            let ratio = spread(case.ratios().into_iter());
+            let percent = |cores: String| if cores == "–" { cores } else { format!("{cores} %") };
+            writeln!(
+                f,
+                "| {} | {} | {} | {ratio} | {} | {} |",
+                case.name,
+                costs(ours),
+                costs(theirs),
+                percent(cores(ours)),
+                percent(cores(theirs))
+            )?;
+        }
+        let flaws: Vec<String> = self.cases.iter().flat_map(Case::flaws).collect();
+        if !flaws.is_empty() {
+            writeln!(f, "\nDoes not count, and is in no ratio:")?;
+            flaws.iter().try_for_each(|flaw| writeln!(f, "- {flaw}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Median, and least to most where there are several.
+fn spread(values: impl Iterator<Item = f64>) -> String {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let (Some(least), Some(most)) = (values.first(), values.last()) else { return "–".into() };
+    let digits = |value: f64| if value < 1.0 { format!("{value:.3}") } else { format!("{value:.1}") };
+    let mut text = digits(values[values.len() / 2]);
+    if values.len() > 1 {
+        let _ = write!(text, " ({} to {})", digits(*least), digits(*most));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(cost_us: f64) -> Row {
+        Row { cost_us, cores: 0.5, delivered: 1.0, others: 0.0, late: false }
+    }
+
+    #[test]
+    fn ratios_are_of_pairs_in_which_both_count() {
+        let mut comparison = Comparison::new("µs");
+        let case = comparison.case("talk");
+        for (ours, theirs) in [(1.0, 4.0), (1.0, 2.0), (3.0, 4.0)] {
+            case.ours(row(ours));
+            case.theirs(row(theirs));
+        }
+        case.ours(row(1.0));
+        case.theirs(Row { delivered: 0.99, ..row(100.0) });
+        case.ours(Row { late: true, ..row(100.0) });
+        case.theirs(row(1.0));
+        let text = comparison.to_string();
+        assert!(text.contains("| 0.500 (0.250 to 0.750) |"), "{text}");
+        assert!(text.contains("- talk, Janus: only 99.00 % delivered"), "{text}");
+        assert!(text.contains("- talk, Campanile: the generator could not keep time"), "{text}");
+    }
+
+    #[test]
+    fn what_ran_alone_has_no_ratio() {
+        let mut comparison = Comparison::new("µs");
+        comparison.case("many").ours(row(2.0));
+        assert!(comparison.to_string().contains("| many | 2.0 | – | – | 50.0 % | – |"), "{comparison}");
+    }
+}

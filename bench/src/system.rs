@@ -1,0 +1,125 @@
+//! What the system knows of a process and of a core (Linux), and processes that are pinned to one.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+
+/// The core of whichever server is measured.
+const SERVER_CORE: usize = 0;
+/// The core of this generator.
+const GENERATOR_CORE: usize = 1;
+/// Ticks in a second of `/proc/stat`: `USER_HZ`, 100 on every Linux that this runs on.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A program on the server's core; it is killed when this is dropped, and its standard input ends if we are.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+}
+
+impl Server {
+    pub(crate) fn start(command: &Command) -> Result<Server, Failure> {
+        let mut pinned = Command::new("taskset");
+        pinned.args(["--cpu-list", &SERVER_CORE.to_string()]).arg(command.get_program());
+        pinned.args(command.get_args());
+        let child = pinned.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let child =
+            child.map_err(|error| format!("{:?} cannot be started: {error}", command.get_program()))?;
+        Ok(Server { child })
+    }
+
+    /// The first line that it prints; what comes after is read and forgotten.
+    pub(crate) fn first_line(&mut self) -> Result<String, Failure> {
+        let out = self.child.stdout.take().ok_or("it has told its first line already")?;
+        let mut reader = BufReader::new(out);
+        let mut line = String::new();
+        reader.read_line(&mut line).map_err(|error| error.to_string())?;
+        if line.is_empty() {
+            return Err("the server ended before it was ready".into());
+        }
+        std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+        Ok(line)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // `kill` by the child's own id: nobody else's process can be hit.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Keeps this process off the server's core.
+pub(crate) fn pin_generator() -> Result<(), Failure> {
+    let own = std::process::id().to_string();
+    let pinned = Command::new("taskset")
+        .args(["--all-tasks", "--pid", "--cpu-list", &GENERATOR_CORE.to_string(), &own])
+        .stdout(Stdio::null())
+        .status();
+    match pinned {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err("two cores are needed: one for the server, one for the generator".into()),
+    }
+}
+
+/// CPU time of a process and of everything on the server's core, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meter {
+    pid: u32,
+    at: Instant,
+    cpu: Duration,
+    core_busy: Duration,
+}
+
+/// What happened between two moments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Used {
+    /// CPU time of the process.
+    pub(crate) cpu: Duration,
+    pub(crate) elapsed: Duration,
+    /// Share of the core's time that went to others, 0 to 1.
+    pub(crate) others: f64,
+}
+
+impl Meter {
+    pub(crate) fn start(pid: u32) -> Result<Meter, Failure> {
+        let cpu = cpu_time(pid).ok_or("the server is gone")?;
+        Ok(Meter { pid, at: Instant::now(), cpu, core_busy: core_busy().unwrap_or_default() })
+    }
+
+    pub(crate) fn stop(self) -> Result<Used, Failure> {
+        let now = Meter::start(self.pid)?;
+        let (cpu, elapsed) = (now.cpu.saturating_sub(self.cpu), now.at - self.at);
+        let busy = now.core_busy.saturating_sub(self.core_busy);
+        let others = busy.saturating_sub(cpu).as_secs_f64() / elapsed.as_secs_f64();
+        Ok(Used { cpu, elapsed, others })
+    }
+}
+
+/// CPU time of all threads of a process that are still there, to the nanosecond (`/proc/stat` knows hundredths of a second).
+fn cpu_time(pid: u32) -> Option<Duration> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let of_task = |path: std::path::PathBuf| {
+        fs::read_to_string(path.join("schedstat")).ok()?.split(' ').next()?.parse::<u64>().ok()
+    };
+    let total: u64 = tasks.flatten().filter_map(|task| of_task(task.path())).sum();
+    Some(Duration::from_nanos(total))
+}
+
+/// Time that the server's core has not been idle.
+fn core_busy() -> Option<Duration> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let line = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{SERVER_CORE} ")))?;
+    let ticks: Vec<u64> = line.split_whitespace().filter_map(|ticks| ticks.parse().ok()).collect();
+    // user, nice, system, idle, iowait, irq, softirq, steal; what guests take is in the first two.
+    let busy = ticks.iter().take(8).sum::<u64>() - ticks.get(3)? - ticks.get(4)?;
+    Some(Duration::from_secs_f64(busy as f64 / TICKS_PER_SECOND))
+}
