@@ -54,6 +54,7 @@ async fn join(worker: &WorkerHandle, meeting: usize, number: usize, addr: Socket
         |kind: u128, number: usize| Uuid::from_u128((kind << 64) | (0x9e37_79b9_7f4a_7c15 * number as u128));
     let (session, mut mailbox) = worker.connect(Admission {
         meeting: MeetingId(id(1, meeting)),
+        primary: None,
         attendee: AttendeeKey { id: AttendeeId(id(2, number)), content: false },
         account: "123456789012".parse().expect("twelve digits"),
         external_user_id: format!("person-{number}"),

@@ -8,6 +8,7 @@ import './stories/roster.mjs';
 import './stories/content.mjs';
 import './stories/ends.mjs';
 import './stories/strangers.mjs';
+import './stories/replicas.mjs';
 import './stories/page.mjs';
 import './stories/https.mjs';
 

@@ -141,6 +141,7 @@ impl World {
         let id = AttendeeId(Uuid::from_u128(u128::from(who)));
         let admission = Admission {
             meeting: if who == NEIGHBOUR { OTHER } else { ATTACKED },
+            primary: None,
             attendee: AttendeeKey { id, content },
             account: "123456789012".parse().expect("twelve digits"),
             external_user_id: format!("user-{who}"),

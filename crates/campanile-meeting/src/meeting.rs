@@ -13,6 +13,7 @@ use campanile_wire::signaling::{
 };
 use tracing::info;
 
+use crate::audience::Demotion;
 use crate::data::{DataMessages, Verdict};
 use crate::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use crate::registry::Admission;
@@ -50,6 +51,7 @@ const FIRST_IDS_UNIX: Duration = Duration::from_secs(1_577_836_800);
 /// Statuses of an error (signaling specification, section 9.2).
 pub(crate) mod status {
     pub(crate) const BAD_REQUEST: u32 = 400;
+    pub(crate) const FORBIDDEN: u32 = 403;
     pub(crate) const AT_CAPACITY: u32 = 409;
     pub(crate) const VIEW_ONLY: u32 = 206;
 }
@@ -77,9 +79,11 @@ pub(crate) struct Meeting {
     ticks: u64,
     over: bool,
     /// Somebody's presence has changed since the registry was told.
-    presence_due: bool,
+    pub(crate) presence_due: bool,
     /// What it was told.
     present_told: usize,
+    /// How many participants the indexes count.
+    participants_counted: usize,
 }
 
 impl Meeting {
@@ -108,6 +112,7 @@ impl Meeting {
             over: false,
             presence_due: false,
             present_told: 0,
+            participants_counted: 0,
         }
     }
 
@@ -137,7 +142,7 @@ impl Meeting {
     }
 
     pub(crate) fn connect(&mut self, cx: &mut Cx<'_>, id: SessionId, admission: Admission) {
-        let Admission { attendee, external_user_id, capabilities, .. } = admission;
+        let attendee = admission.attendee;
         self.next_tick = self.next_tick.max(cx.now);
         let theirs = self.sessions.values().filter(|session| session.attendee == attendee);
         if theirs.clone().count() >= CONNECTIONS_MAX
@@ -146,18 +151,19 @@ impl Meeting {
             cx.close(oldest, close_code::TOO_MUCH, "too many connections of one attendee");
             self.sessions.remove(&oldest);
         }
-        self.sessions.insert(id, Session::new(cx.now, id, attendee, external_user_id, capabilities));
+        self.sessions.insert(id, Session::new(cx.now, id, admission));
         if self.over {
             cx.close(id, close_code::MEETING_ENDED, "the meeting has ended");
         }
     }
 
-    pub(crate) fn disconnected(&mut self, cx: &Cx<'_>, id: SessionId) {
+    pub(crate) fn disconnected(&mut self, cx: &mut Cx<'_>, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         match session.phase {
             Phase::Joined => {
                 info!(meeting_id = %self.id, attendee_id = %session.attendee, "connection lost");
                 session.phase = Phase::Lost { until: cx.now + LOST_GRACE };
+                self.demote(cx, id, Demotion::Dropped);
             }
             Phase::Waiting { .. } | Phase::Ended { .. } | Phase::Lost { .. } => {
                 self.sessions.remove(&id);
@@ -199,10 +205,8 @@ impl Meeting {
                     }
                 }
             }
-            // Promotion belongs to replicated meetings, of which there are none yet.
-            ClientFrame::PrimaryMeetingJoin { .. } => {
-                cx.frame(id, ServerFrame::PrimaryMeetingJoinAck { error: Some(status::BAD_REQUEST) });
-            }
+            // PRIMARY_MEETING_JOIN takes the registry, and comes by `promote`.
+            ClientFrame::PrimaryMeetingLeave => self.demote(cx, id, Demotion::Own),
             _ => {}
         }
     }
@@ -217,6 +221,7 @@ impl Meeting {
         if self.over {
             return cx.close(id, close_code::MEETING_ENDED, "the meeting has ended");
         }
+        let in_replica = session.replica.is_some();
         let others = self.sessions.values().filter(|s| s.is_in() && s.id != id);
         let shares = others.filter(|s| s.attendee.content && s.attendee != attendee).count();
         if attendee.content && shares >= cx.config.limits.content_shares {
@@ -224,15 +229,36 @@ impl Meeting {
             let description = format!("{shares} content shares are on, and no more are allowed");
             return self.end_session_with_error(cx, id, status::AT_CAPACITY, description, FrameKind::JoinAck);
         }
+        let promotion = if in_replica && attendee.content {
+            let Some(promotion) = self.promotion_of_share(attendee) else {
+                let description = "only who is promoted to the primary meeting can share content".to_owned();
+                return self.end_session_with_error(
+                    cx,
+                    id,
+                    status::AT_CAPACITY,
+                    description,
+                    FrameKind::JoinAck,
+                );
+            };
+            Some(promotion)
+        } else {
+            None
+        };
+        if !in_replica && !attendee.content {
+            self.demote_all_as(cx, attendee.id);
+        }
+        // A page that comes back begins in the audience again.
+        self.demote(cx, id, Demotion::Own);
         let superseded = self.supersede(cx, id, attendee, join.audio_session_id);
         let server_side = join.adaption == Adaption::BandwidthProbingAndVideoQuality
             && join.supported_adaptions.contains(&join.adaption);
+        let audio_stream_id = self.new_audio_stream_id();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.audio_stream_id == 0 {
-            session.audio_stream_id = self.next_audio_stream_id;
-            self.next_audio_stream_id += 1;
+            session.audio_stream_id = audio_stream_id;
         }
         session.phase = Phase::Joined;
+        session.promotion = promotion;
         if let Some((replaces, muted)) = superseded {
             session.replaces = session.replaces.or(replaces);
             session.muted = muted;
@@ -257,7 +283,7 @@ impl Meeting {
             }),
         );
         cx.frame(id, ServerFrame::Index(self.index_for(cx, id)));
-        let roster = self.roster();
+        let roster = self.roster_for(attendee.id);
         if !roster.is_empty() {
             cx.frame(id, ServerFrame::AudioStreamIdInfo(roster));
         }
@@ -267,7 +293,7 @@ impl Meeting {
                 cx.frame(id, ServerFrame::DataMessages(messages.to_vec()));
             }
         }
-        self.index_due = true;
+        self.note_participants();
     }
 
     /// The same attendee is in already: the same page coming back, or another device taking over. Returns the roster
@@ -284,6 +310,7 @@ impl Meeting {
         let same_page = audio_session_id.is_some() && old.audio_session_id == audio_session_id;
         let entry = if old.present { Some(old.audio_stream_id) } else { old.replaces };
         let muted = old.muted;
+        self.demote(cx, old_id, Demotion::Own);
         self.detach(cx, old_id);
         if !listening {
             self.sessions.remove(&old_id);
@@ -305,19 +332,23 @@ impl Meeting {
     /// Takes a session out of the meeting and tells the others.
     pub(crate) fn depart(&mut self, cx: &mut Cx<'_>, id: SessionId, dropped: bool) {
         let Some(session) = self.sessions.get(&id) else { return };
-        let attendee = session.attendee;
+        let (attendee, replica) = (session.attendee, session.replica);
         let entries: Vec<_> = (session.present.then_some(session.audio_stream_id).into_iter())
             .chain(session.replaces)
             .map(|audio_stream_id| AudioStreamIdInfo::Left { audio_stream_id, dropped })
             .collect();
         let was_in = session.is_in();
+        self.demote(cx, id, if dropped { Demotion::Dropped } else { Demotion::Own });
         self.detach(cx, id);
         if !was_in {
             return;
         }
         info!(meeting_id = %self.id, attendee_id = %attendee, dropped, "left");
-        self.tell_roster(cx, entries);
-        self.index_due = true;
+        match replica {
+            None => self.tell_roster(cx, entries),
+            Some(_) => self.tell_own(cx, attendee.id, entries),
+        }
+        self.note_participants();
         if !attendee.content {
             let content = AttendeeKey { content: true, ..attendee };
             self.end_attendee(cx, content, AudioStatus::AttendeeRemoved);
@@ -340,7 +371,7 @@ impl Meeting {
     }
 
     /// Ends whatever sessions this attendee has, with a status that its client understands.
-    fn end_attendee(&mut self, cx: &mut Cx<'_>, attendee: AttendeeKey, audio_status: AudioStatus) {
+    pub(crate) fn end_attendee(&mut self, cx: &mut Cx<'_>, attendee: AttendeeKey, audio_status: AudioStatus) {
         let theirs: Vec<_> =
             self.sessions.values().filter(|s| s.attendee == attendee).map(|s| s.id).collect();
         for id in theirs {
@@ -371,9 +402,14 @@ impl Meeting {
     pub(crate) fn end(&mut self, cx: &mut Cx<'_>) {
         info!(meeting_id = %self.id, "meeting ended");
         self.over = true;
+        self.end_sessions(cx, |_| true);
+    }
+
+    /// The meeting of these sessions is over.
+    pub(crate) fn end_sessions(&mut self, cx: &mut Cx<'_>, which: impl Fn(&Session) -> bool) {
         // Shares first: else they would be told that their attendee was removed.
         for content in [true, false] {
-            let these = self.sessions.values().filter(|session| session.attendee.content == content);
+            let these = self.sessions.values().filter(|s| s.attendee.content == content && which(s));
             let these: Vec<_> = these.map(|session| session.id).collect();
             for id in these {
                 self.end_session(cx, id, AudioStatus::MeetingEnded);
@@ -381,21 +417,26 @@ impl Meeting {
         }
     }
 
-    /// The attendee's record is gone: its sessions go, its content share with them.
+    /// The attendee's record is gone: its sessions go, its content share with them. Who was promoted by it goes back to
+    /// the audience.
     pub(crate) fn remove_attendee(&mut self, cx: &mut Cx<'_>, attendee: AttendeeId) {
         for content in [true, false] {
             self.end_attendee(cx, AttendeeKey { id: attendee, content }, AudioStatus::AttendeeRemoved);
         }
+        self.demote_all_as(cx, attendee);
     }
 
     /// The attendee may do something else from now on. What it may no longer say, show, hear or see ends at once; its
     /// client learns of it from the index, and takes up what it newly may with its next SUBSCRIBE.
     pub(crate) fn set_capabilities(&mut self, cx: &Cx<'_>, attendee: AttendeeId, capabilities: Capabilities) {
         let theirs: Vec<_> =
-            self.sessions.values().filter(|s| s.attendee.id == attendee).map(|s| s.id).collect();
+            self.sessions.values().filter(|s| s.is_own(attendee)).map(|session| session.id).collect();
         for id in theirs {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
-            session.capabilities = capabilities;
+            match &mut session.promotion {
+                Some(promotion) if promotion.attendee.id == attendee => promotion.capabilities = capabilities,
+                _ => session.capabilities = capabilities,
+            }
             self.mixer.set_can_speak(LegId(session.audio_stream_id), session.may_speak());
             for source in self.sources.values_mut() {
                 if !session.may_see(source.attendee.content) {
@@ -432,14 +473,13 @@ impl Meeting {
     fn mute(&mut self, cx: &mut Cx<'_>, id: SessionId, muted: bool) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.muted = muted;
-        let audio_stream_id = session.audio_stream_id;
+        self.mixer.set_muted(LegId(session.audio_stream_id), muted);
         // One who switches to and fro is told about with the next levels: everybody gets each of these.
-        let tell = session.present && session.mutes.take(cx.now);
-        if tell {
+        if let Some(audio_stream_id) = session.stage_number()
+            && session.present
+            && session.mutes.take(cx.now)
+        {
             session.told_muted = muted;
-        }
-        self.mixer.set_muted(LegId(audio_stream_id), muted);
-        if tell {
             self.tell_roster(cx, vec![AudioStreamIdInfo::Mute { audio_stream_id, muted }]);
         }
     }
@@ -449,16 +489,18 @@ impl Meeting {
         let late = self.sessions.values_mut().filter(|s| s.present && s.told_muted != s.muted);
         let entry = |session: &mut Session| {
             session.told_muted = session.muted;
-            AudioStreamIdInfo::Mute { audio_stream_id: session.audio_stream_id, muted: session.muted }
+            let audio_stream_id = session.stage_number()?;
+            Some(AudioStreamIdInfo::Mute { audio_stream_id, muted: session.muted })
         };
-        let entries = late.map(entry).collect();
+        let entries = late.filter_map(entry).collect();
         self.tell_roster(cx, entries);
     }
 
     fn data_message(&mut self, cx: &mut Cx<'_>, id: SessionId, message: DataMessage) {
-        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(session) = self.sessions.get(&id).filter(|session| session.is_on_stage()) else { return };
         let unix_ns = cx.clock.unix(cx.now).as_nanos() as i64;
-        match self.data.accept(cx.now, unix_ns, session.attendee, &session.external_user_id, message) {
+        let (sender, external_user_id) = session.appears_as();
+        match self.data.accept(cx.now, unix_ns, sender, external_user_id, message) {
             Ok(Verdict::Deliver(message)) => {
                 for other in self.sessions.values() {
                     if other.is_listening() && !other.attendee.content && other.id != id {
@@ -469,6 +511,12 @@ impl Meeting {
             Ok(Verdict::Throttled(message)) => cx.frame(id, ServerFrame::DataMessages(vec![message])),
             Err(why) => self.refuse(cx, id, FrameKind::DataMessage, &why.to_string()),
         }
+    }
+
+    /// A number in the roster that nobody had before.
+    pub(crate) fn new_audio_stream_id(&mut self) -> u32 {
+        self.next_audio_stream_id += 1;
+        self.next_audio_stream_id - 1
     }
 
     /// The number that stands for this attendee in the mixer.
@@ -504,17 +552,20 @@ impl Meeting {
         session.told_muted = session.muted;
         self.presence_due = true;
         info!(meeting_id = %meeting, attendee_id = %session.attendee, "present");
-        let mut entries = vec![AudioStreamIdInfo::Present {
-            audio_stream_id: session.audio_stream_id,
-            attendee_id: session.attendee.to_string(),
-            external_user_id: session.external_user_id.clone(),
-            muted: session.muted,
-        }];
+        let mut entries = vec![session.entry(session.audio_stream_id)];
         // The new entry first: then nobody believes for a moment that the attendee has left (section 6.1).
         let left = session.replaces.take();
         entries
             .extend(left.map(|audio_stream_id| AudioStreamIdInfo::Left { audio_stream_id, dropped: false }));
-        self.tell_roster(cx, entries);
+        let promoted: Vec<_> = session.promoted_entry().into_iter().collect();
+        match session.replica {
+            None => self.tell_roster(cx, entries),
+            Some(_) => {
+                let attendee = session.attendee.id;
+                self.tell_own(cx, attendee, entries);
+                self.tell_roster(cx, promoted);
+            }
+        }
     }
 
     /// The heartbeat.
@@ -593,7 +644,8 @@ impl Meeting {
             self.send_index(cx);
         }
         if std::mem::take(&mut self.presence_due) {
-            let attendees = self.sessions.values().filter(|s| s.present && !s.attendee.content).count();
+            let on_stage = self.sessions.values().filter(|s| s.present && s.is_on_stage());
+            let attendees = on_stage.filter(|session| !session.attendee.content).count();
             if attendees != self.present_told {
                 self.present_told = attendees;
                 cx.event(Event::Present { meeting: self.id, attendees });
@@ -610,15 +662,20 @@ impl Meeting {
         let others = self
             .sources
             .values()
-            .filter(|source| source.attendee.id != session.attendee.id && may_see(source.attendee.content));
-        let participants = self.sessions.values().filter(|s| s.is_in() && !s.attendee.content).count();
+            .filter(|source| !session.is_own(source.attendee.id) && may_see(source.attendee.content));
         Index {
             at_capacity: (cameras >= cx.config.limits.cameras && !shows) || !session.may_show(),
             sources: others.flat_map(|source| source.describe(cx.now)).collect(),
             paused_at_source_ids: Vec::new(),
-            num_participants: participants as u32,
+            num_participants: self.participants() as u32,
             supported_receive_codecs: self.common_codecs(),
         }
+    }
+
+    /// Somebody has come or gone: an index is due if that changes what it counts.
+    fn note_participants(&mut self) {
+        let participants = self.participants();
+        self.index_due |= participants != std::mem::replace(&mut self.participants_counted, participants);
     }
 
     fn send_index(&mut self, cx: &mut Cx<'_>) {

@@ -171,6 +171,8 @@ pub enum JoinError {
 pub struct Admission {
     /// The meeting.
     pub meeting: MeetingId,
+    /// The meeting that it is a replica of: there its attendees are the audience.
+    pub primary: Option<MeetingId>,
     /// Who joins: the attendee, or its content share.
     pub attendee: AttendeeKey,
     /// Whose meeting it is.
@@ -628,6 +630,7 @@ impl Registry {
             .map_err(|_| JoinError::AttendeeUnavailable)?;
         Ok(Admission {
             meeting,
+            primary: entry.record.primary,
             attendee: AttendeeKey { id: attendee.id, content },
             account: entry.record.account,
             external_user_id: attendee.external_user_id.clone(),
@@ -635,6 +638,15 @@ impl Registry {
             capabilities: attendee.capabilities,
             features: entry.record.features,
         })
+    }
+
+    /// Trades a join token of the primary meeting, shown by an attendee of its replica, for what the data plane must know.
+    ///
+    /// # Errors
+    /// As [`Registry::admit`]; `AttendeeUnavailable` too when the meeting is no replica.
+    pub fn admit_promoted(&self, replica: MeetingId, token: &str) -> Result<Admission, JoinError> {
+        let entry = self.meetings.get(&replica).ok_or(JoinError::MeetingEnded)?;
+        self.admit(entry.record.primary.ok_or(JoinError::AttendeeUnavailable)?, token)
     }
 
     /// Whose join token this is, or was: clients tell of a meeting's end when their record is gone.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use campanile_media::mix::LegId;
 use campanile_wire::signaling::{AudioAttendeeState, AudioStreamIdInfo, ServerFrame, SignalStrength};
 
+use crate::ids::AttendeeId;
 use crate::meeting::Meeting;
 use crate::service::Cx;
-use crate::session::Session;
 
 /// From this attenuation on, the client shows nothing: (42 - v) / 28.
 const SILENT_DB: u8 = 42;
@@ -73,23 +73,20 @@ impl Levels {
 }
 
 impl Meeting {
-    /// Everybody present: the first frame that a client gets must hold them all, for whoever is missing has left. An
-    /// attendee about to be present again, after a reconnect, is still there under the earlier number.
-    pub(crate) fn roster(&self) -> Vec<AudioStreamIdInfo> {
-        let number = |session: &Session| {
-            if session.present { Some(session.audio_stream_id) } else { session.replaces }
-        };
-        let in_it = self.sessions.values().filter(|session| session.is_in());
-        in_it
-            .filter_map(|session| {
-                Some(AudioStreamIdInfo::Present {
-                    audio_stream_id: number(session)?,
-                    attendee_id: session.attendee.to_string(),
-                    external_user_id: session.external_user_id.clone(),
-                    muted: session.muted,
-                })
-            })
-            .collect()
+    /// Everybody on stage, and the viewer: the first frame that a client gets must hold them all, for whoever is missing
+    /// has left. An attendee about to be present again, after a reconnect, is still there under the earlier number.
+    pub(crate) fn roster_for(&self, viewer: AttendeeId) -> Vec<AudioStreamIdInfo> {
+        let mut roster = Vec::new();
+        for session in self.sessions.values().filter(|session| session.is_in()) {
+            let number = if session.present { Some(session.audio_stream_id) } else { session.replaces };
+            if session.replica.is_none() || session.attendee.id == viewer {
+                roster.extend(number.map(|number| session.entry(number)));
+            }
+            if session.present {
+                roster.extend(session.promoted_entry());
+            }
+        }
+        roster
     }
 
     /// Tells everybody what changed in the roster.
@@ -111,8 +108,8 @@ impl Meeting {
     pub(crate) fn send_levels(&mut self, cx: &mut Cx<'_>) {
         let mixer = &self.mixer;
         let present = self.sessions.values().filter(|session| session.present && !session.muted);
-        let heard = present.map(|session| {
-            (session.audio_stream_id, mixer.level_of(LegId(session.audio_stream_id)).volume_db)
+        let heard = present.filter_map(|session| {
+            Some((session.stage_number()?, mixer.level_of(LegId(session.audio_stream_id)).volume_db))
         });
         let entries = self.levels.entries(heard);
         if entries.is_empty() {

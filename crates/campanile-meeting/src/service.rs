@@ -18,7 +18,7 @@ use crate::drain::Drain;
 use crate::ids::{AttendeeId, MeetingId, SessionId};
 use crate::link::MediaLink;
 use crate::meeting::Meeting;
-use crate::registry::Admission;
+use crate::registry::{Admission, JoinError};
 
 /// What one worker is given at birth.
 #[derive(Debug)]
@@ -160,6 +160,8 @@ pub struct MediaService {
     rng: ChaCha20Rng,
     meetings: BTreeMap<MeetingId, Meeting>,
     sessions: BTreeMap<SessionId, MeetingId>,
+    /// Replicas whose attendees are here, by the primary meeting that hosts them.
+    replicas: BTreeMap<MeetingId, MeetingId>,
     directory: Directory,
     due: BTreeSet<(Instant, MeetingId)>,
     drain: Option<Drain>,
@@ -282,6 +284,7 @@ impl MediaService {
             rng: ChaCha20Rng::from_seed(seed),
             meetings: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            replicas: BTreeMap::new(),
             directory: Directory::default(),
             due: BTreeSet::new(),
             drain: None,
@@ -296,7 +299,10 @@ impl MediaService {
         if self.drain.is_some() {
             return self.ask_back(session);
         }
-        let (meeting, unix) = (admission.meeting, self.clock.unix(now));
+        let (meeting, unix) = (admission.primary.unwrap_or(admission.meeting), self.clock.unix(now));
+        if let Some(primary) = admission.primary {
+            self.replicas.insert(admission.meeting, primary);
+        }
         self.sessions.insert(session, meeting);
         let voices = self.config.limits.voices;
         self.meetings.entry(meeting).or_insert_with(|| {
@@ -305,6 +311,14 @@ impl MediaService {
             meeting
         });
         self.with_meeting(now, meeting, |meeting, cx| meeting.connect(cx, session, admission));
+    }
+
+    /// The client of a replica's attendee asks to take part in the primary meeting (PRIMARY_MEETING_JOIN): `admitted` is
+    /// what the registry says to the credentials that it shows.
+    pub fn promote(&mut self, now: Instant, session: SessionId, admitted: Result<Admission, JoinError>) {
+        if let Some(&meeting) = self.sessions.get(&session) {
+            self.with_meeting(now, meeting, |meeting, cx| meeting.promote(cx, session, admitted));
+        }
     }
 
     /// A client's socket is gone, whoever closed it.
@@ -325,18 +339,27 @@ impl MediaService {
     /// The API has decided something.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         match command {
-            Command::EndMeeting(meeting) => self.with_meeting(now, meeting, |meeting, cx| meeting.end(cx)),
+            Command::EndMeeting(meeting) => {
+                self.with_meeting(now, self.host_of(meeting), |host, cx| {
+                    if host.id == meeting { host.end(cx) } else { host.end_replica(cx, meeting) }
+                });
+            }
             Command::RemoveAttendee(meeting, attendee) => {
-                self.with_meeting(now, meeting, |meeting, cx| meeting.remove_attendee(cx, attendee));
+                self.with_meeting(now, self.host_of(meeting), |host, cx| host.remove_attendee(cx, attendee));
             }
             Command::SetCapabilities(meeting, attendee, capabilities) => {
-                self.with_meeting(now, meeting, |meeting, cx| {
-                    meeting.set_capabilities(cx, attendee, capabilities);
+                self.with_meeting(now, self.host_of(meeting), |host, cx| {
+                    host.set_capabilities(cx, attendee, capabilities);
                 });
             }
             Command::Drain(within) => self.drain(now, within),
             Command::CancelDrain => self.drain = None,
         }
+    }
+
+    /// The meeting that hosts this one's sessions: itself, or the primary of a replica.
+    fn host_of(&self, meeting: MeetingId) -> MeetingId {
+        self.replicas.get(&meeting).copied().unwrap_or(meeting)
     }
 
     /// Whole meetings go together: their people lose and find each other at the same time.
@@ -441,6 +464,7 @@ impl MediaService {
         let id = self.at_work.take()?;
         self.outputs.touched.retain(|(meeting, _)| *meeting != id);
         self.due.retain(|(_, meeting)| *meeting != id);
+        self.replicas.retain(|_, host| *host != id);
         if let Some(meeting) = self.meetings.remove(&id) {
             self.outputs.signaling.push_back(Output::Event(Event::Present { meeting: id, attendees: 0 }));
             for session in meeting.connected_sessions() {
@@ -492,6 +516,7 @@ impl MediaService {
             }
             None => {
                 self.meetings.remove(&id);
+                self.replicas.retain(|_, host| *host != id);
             }
         }
         self.at_work = None;

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::Adaption;
 
+use crate::audience::Promotion;
 use crate::bucket::TokenBucket;
-use crate::ids::{AttendeeKey, SessionId};
+use crate::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use crate::link::MediaLink;
+use crate::registry::Admission;
 
 /// A socket may idle this long before it joins: a client that connects early sends neither pings nor JOIN.
 const JOIN_DEADLINE: Duration = Duration::from_secs(120);
@@ -38,8 +40,12 @@ pub(crate) struct Session {
     pub(crate) attendee: AttendeeKey,
     pub(crate) external_user_id: String,
     pub(crate) capabilities: Capabilities,
+    /// The replica meeting that it has joined: without a promotion it is audience, perceived by nobody.
+    pub(crate) replica: Option<MeetingId>,
+    /// As whom it takes part in the meeting for the time being, if it came from a replica.
+    pub(crate) promotion: Option<Promotion>,
     pub(crate) phase: Phase,
-    /// Its place in the roster and its leg in the mixer; rises with every join.
+    /// Its leg in the mixer, and its place in the roster of its own meeting; rises with every join.
     pub(crate) audio_stream_id: u32,
     /// Chosen once by the client's page: tells its reconnection from another device.
     pub(crate) audio_session_id: Option<u64>,
@@ -76,18 +82,14 @@ pub(crate) enum Phase {
 }
 
 impl Session {
-    pub(crate) fn new(
-        now: Instant,
-        id: SessionId,
-        attendee: AttendeeKey,
-        external_user_id: String,
-        capabilities: Capabilities,
-    ) -> Session {
+    pub(crate) fn new(now: Instant, id: SessionId, admission: Admission) -> Session {
         Session {
             id,
-            attendee,
-            external_user_id,
-            capabilities,
+            attendee: admission.attendee,
+            external_user_id: admission.external_user_id,
+            capabilities: admission.capabilities,
+            replica: admission.primary.map(|_| admission.meeting),
+            promotion: None,
             phase: Phase::Waiting { until: now + JOIN_DEADLINE },
             audio_stream_id: 0,
             audio_session_id: None,
@@ -127,18 +129,53 @@ impl Session {
         self.present = false;
     }
 
+    /// Whether others perceive it: it has joined the meeting itself, or is promoted to it.
+    pub(crate) fn is_on_stage(&self) -> bool {
+        self.replica.is_none() || self.promotion.is_some()
+    }
+
+    /// Its number in everybody's roster, unless it is audience.
+    pub(crate) fn stage_number(&self) -> Option<u32> {
+        match &self.promotion {
+            Some(promotion) => Some(promotion.audio_stream_id),
+            None => self.replica.is_none().then_some(self.audio_stream_id),
+        }
+    }
+
+    /// As whom others perceive it, and the caller's own name for that attendee.
+    pub(crate) fn appears_as(&self) -> (AttendeeKey, &str) {
+        match &self.promotion {
+            Some(promotion) => (promotion.attendee, &promotion.external_user_id),
+            None => (self.attendee, &self.external_user_id),
+        }
+    }
+
+    /// Whether this attendee is itself, or its own content share.
+    pub(crate) fn is_own(&self, attendee: AttendeeId) -> bool {
+        self.attendee.id == attendee || self.appears_as().0.id == attendee
+    }
+
+    /// By what it may send, unless it is audience.
+    fn sender(&self) -> Option<&Capabilities> {
+        match &self.promotion {
+            Some(promotion) => Some(&promotion.capabilities),
+            None => self.replica.is_none().then_some(&self.capabilities),
+        }
+    }
+
     /// Whether it may be heard. A content share's sound goes with its picture.
     pub(crate) fn may_speak(&self) -> bool {
-        if self.attendee.content { self.may_show() } else { self.capabilities.audio.sends() }
+        if self.attendee.content {
+            self.may_show()
+        } else {
+            self.sender().is_some_and(|may| may.audio.sends())
+        }
     }
 
     /// Whether it may publish: a camera, or, for a content share, the content.
     pub(crate) fn may_show(&self) -> bool {
-        if self.attendee.content {
-            self.capabilities.content.sends()
-        } else {
-            self.capabilities.video.sends()
-        }
+        let content = self.attendee.content;
+        self.sender().is_some_and(|may| if content { may.content.sends() } else { may.video.sends() })
     }
 
     /// Whether it may receive somebody's camera or content.

@@ -154,7 +154,7 @@ impl Meeting {
             Some(source) => source,
             None => self.sources.values().find(|source| source.layer(stream_id).is_some())?,
         };
-        if source.attendee.id == session.attendee.id || !session.may_see(source.attendee.content) {
+        if session.is_own(source.attendee.id) || !session.may_see(source.attendee.content) {
             return None;
         }
         let target = configured.and_then(|wish| wish.target_bitrate_kbps);
@@ -284,7 +284,8 @@ impl Meeting {
         };
         let (section, negotiated) = (&offer.sections[at], &answer.sections[at]);
         let session = self.sessions.get_mut(&id)?;
-        let attendee = session.attendee;
+        let (attendee, external_user_id) = session.appears_as();
+        let external_user_id = external_user_id.to_owned();
         let link = session.link.as_mut()?;
         // Chrome names the layer of an SSRC only until our first report on it: a camera that comes back is known by
         // what was learnt then.
@@ -317,7 +318,6 @@ impl Meeting {
                 &*source
             }
             _ => {
-                let external_user_id = session.external_user_id.clone();
                 self.unpublish(id);
                 let group_id = self.next_group_id;
                 self.next_group_id += 1;

@@ -285,8 +285,8 @@ impl Meeting {
                 }));
             }
             let microphone = link.send_reports(cx.now, cx.clock.ntp(cx.now), &sent);
-            if let Some(fraction_lost) = microphone {
-                self.levels.note_loss(session.audio_stream_id, fraction_lost);
+            if let (Some(fraction_lost), Some(number)) = (microphone, session.stage_number()) {
+                self.levels.note_loss(number, fraction_lost);
             }
         }
         self.seconds += 1;
@@ -304,7 +304,7 @@ impl Meeting {
     /// Every two seconds: how much each stream takes, for the clients' own policies.
     pub(crate) fn send_bitrates(&self, cx: &mut Cx<'_>) {
         for session in self.sessions.values().filter(|s| s.is_listening() && !s.attendee.content) {
-            let others = self.sources.values().filter(|source| source.attendee.id != session.attendee.id);
+            let others = self.sources.values().filter(|source| !session.is_own(source.attendee.id));
             let layers = others.flat_map(|source| source.on_offer(cx.now));
             let bitrates: Vec<_> = layers
                 .map(|layer| StreamBitrate {

@@ -12,7 +12,7 @@ use campanile_media::mix::SILENCE;
 use campanile_media::peer::sdp::{Direction, Offer, PlainSection, SectionKind, SimulcastRid, plain_offer};
 use campanile_media::rtcp::{self, ReceptionStats, ReportBlock, RtcpItem, SenderInfo};
 use campanile_media::rtp::{self, RtpHeader};
-use campanile_meeting::ids::{AttendeeKey, CONTENT_SUFFIX, SessionId};
+use campanile_meeting::ids::{AttendeeKey, CONTENT_SUFFIX, MeetingId, SessionId};
 use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::{
     Adaption, AudioStatus, AudioStreamIdInfo, ClientDetails, ClientFrame, DeliveredMessage, Duplex,
@@ -172,6 +172,8 @@ pub struct Client {
     born: Instant,
     pub(crate) session: Option<SessionId>,
     pub(crate) capabilities: Capabilities,
+    /// The replica it joins, instead of the meeting itself.
+    pub(crate) replica: Option<MeetingId>,
     pub(crate) audio_session_id: u64,
     pub(crate) join_by_hand: bool,
     pub(crate) comes_back: bool,
@@ -285,6 +287,7 @@ impl Client {
             born,
             session: None,
             capabilities: Capabilities::ALL,
+            replica: None,
             audio_session_id,
             join_by_hand: false,
             comes_back: true,

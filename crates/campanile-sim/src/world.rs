@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use campanile_media::peer::Certificate;
 use campanile_meeting::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
-use campanile_meeting::registry::Admission;
+use campanile_meeting::registry::{Admission, JoinError};
 use campanile_meeting::service::{
     Command, Event as ServiceEvent, Limits, MediaService, Output, ServiceConfig, WallClock,
 };
 use campanile_wire::api::{Capabilities, MeetingFeatures};
 use campanile_wire::signaling::{
-    ClientFrame, DataMessage, FrameKind, SERVER_FRAME_BYTES_MAX, ServerFrame, decode, decode_server,
+    ClientFrame, DataMessage, FrameKind, SERVER_FRAME_BYTES_MAX, Secret, ServerFrame, decode, decode_server,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -34,6 +34,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Wall-clock time at the start: 2026-01-01.
 const UNIX_START: Duration = Duration::from_secs(1_767_225_600);
 const MEETING: &str = "00000000-0000-4000-8000-000000000001";
+/// Replicas of it follow.
+const REPLICAS: [&str; 2] = ["00000000-0000-4000-8000-000000000002", "00000000-0000-4000-8000-000000000003"];
 const ACCOUNT: &str = "000000000000";
 const MEDIA_PORT: u16 = 7000;
 
@@ -195,6 +197,17 @@ impl World {
         self.open_page(name, AttendeeKey { id: attendee, content: false })
     }
 
+    /// A new attendee of the meeting's replica number 0 or 1 opens a page and joins.
+    pub fn join_replica(&self, name: &str, replica: usize) -> Page {
+        let page = self.join(name);
+        page.act(|client, _| client.replica = Some(REPLICAS[replica].parse().expect("a UUID")))
+    }
+
+    /// CreateAttendee in the meeting itself, for somebody who does not join by it.
+    pub fn invite(&self) -> AttendeeId {
+        self.inner.borrow_mut().new_attendee()
+    }
+
     /// The same attendee joins on another device.
     pub fn join_again(&self, page: &Page) -> Page {
         let (name, attendee, capabilities) = {
@@ -207,11 +220,12 @@ impl World {
 
     /// The attendee of this page shares content: a second session, under its own address.
     pub fn share(&self, page: &Page, camera: Camera) -> Page {
-        let (name, attendee, capabilities) = {
+        let (name, attendee, capabilities, replica) = {
             let client = page.client();
-            (client.name.clone(), client.attendee, client.capabilities)
+            (client.name.clone(), client.attendee, client.capabilities, client.replica)
         };
         let share = self.open_page(&name, AttendeeKey { content: true, ..attendee });
+        share.act(|client, _| client.replica = replica);
         share.capable(capabilities).publish(camera)
     }
 
@@ -247,9 +261,20 @@ impl World {
         inner.command(command);
     }
 
+    /// DeleteMeeting on the replica.
+    pub fn end_replica(&self, replica: usize) {
+        let command = Command::EndMeeting(REPLICAS[replica].parse().expect("a UUID"));
+        self.inner.borrow_mut().command(command);
+    }
+
     /// DeleteAttendee.
     pub fn remove_attendee(&self, page: &Page) {
         let attendee = page.client().attendee.id;
+        self.remove(attendee);
+    }
+
+    /// DeleteAttendee, of one whose page is not at hand.
+    pub fn remove(&self, attendee: AttendeeId) {
         let mut inner = self.inner.borrow_mut();
         inner.removed.insert(attendee);
         let command = Command::RemoveAttendee(inner.meeting, attendee);
@@ -259,6 +284,11 @@ impl World {
     /// UpdateAttendeeCapabilities: the record says so from now on, and the worker is told.
     pub fn set_capabilities(&self, page: &Page, capabilities: Capabilities) {
         let attendee = page.client().attendee.id;
+        self.limit(attendee, capabilities);
+    }
+
+    /// UpdateAttendeeCapabilities, of one whose page is not at hand.
+    pub fn limit(&self, attendee: AttendeeId, capabilities: Capabilities) {
         let mut inner = self.inner.borrow_mut();
         let command = Command::SetCapabilities(inner.meeting, attendee, capabilities);
         inner.command(command);
@@ -402,6 +432,20 @@ impl Page {
     /// Sends the JOIN that it held back.
     pub fn joins(&self) -> Page {
         self.act(|client, now| client.join(now))
+    }
+
+    /// Asks to be promoted with the credentials of this attendee of the primary meeting.
+    pub fn promote(&self, attendee: AttendeeId, name: &str) -> Page {
+        self.say(ClientFrame::PrimaryMeetingJoin {
+            attendee_id: attendee.to_string(),
+            external_user_id: name.to_owned(),
+            join_token: Secret(attendee.to_string()),
+        })
+    }
+
+    /// Goes back to the audience.
+    pub fn demote(&self) -> Page {
+        self.say(ClientFrame::PrimaryMeetingLeave)
     }
 
     /// Does not come back when its connection is lost.
@@ -650,17 +694,27 @@ impl Inner {
         if let Some(code) = code {
             return self.close(session, code);
         }
-        let admission = Admission {
-            meeting: self.meeting,
-            attendee: client.attendee,
-            account: ACCOUNT.parse().expect("12 digits"),
-            external_user_id: client.name.clone(),
-            external_meeting_id: "sim".to_owned(),
-            capabilities: client.capabilities,
-            features: MeetingFeatures::default(),
+        let (attendee, capabilities) = (client.attendee, client.capabilities);
+        let admission = self.admission(attendee, client.name.clone(), capabilities);
+        let admission = match client.replica {
+            Some(replica) => Admission { meeting: replica, primary: Some(self.meeting), ..admission },
+            None => admission,
         };
         self.service.connect(self.now, session, admission);
         self.drain();
+    }
+
+    fn admission(&self, attendee: AttendeeKey, name: String, capabilities: Capabilities) -> Admission {
+        Admission {
+            meeting: self.meeting,
+            primary: None,
+            attendee,
+            account: ACCOUNT.parse().expect("12 digits"),
+            external_user_id: name,
+            external_meeting_id: "sim".to_owned(),
+            capabilities,
+            features: MeetingFeatures::default(),
+        }
     }
 
     fn frame_up(&mut self, session: SessionId, bytes: &[u8]) {
@@ -668,6 +722,16 @@ impl Inner {
             return;
         }
         match decode(bytes) {
+            // As the shell does: the registry says what the credentials are worth. Here a token is the attendee's id.
+            Ok(ClientFrame::PrimaryMeetingJoin { join_token, external_user_id, .. }) => {
+                let attendee = join_token.0.parse().ok().filter(|id| !self.removed.contains(id));
+                let admitted = attendee.ok_or(JoinError::AttendeeUnavailable).map(|id| {
+                    let attendee = AttendeeKey { id, content: false };
+                    self.admission(attendee, external_user_id, Capabilities::ALL)
+                });
+                self.service.promote(self.now, session, admitted);
+                self.drain();
+            }
             Ok(frame) => {
                 self.service.handle_frame(self.now, session, frame);
                 self.drain();

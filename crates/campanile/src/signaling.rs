@@ -3,7 +3,7 @@
 //! The handshake always succeeds, and what is wrong is said by a close code: an HTTP error would make the unmodified
 //! client try again for two minutes (signaling specification, section 2.2).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
@@ -11,9 +11,10 @@ use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
+use campanile_meeting::bucket::TokenBucket;
 use campanile_meeting::ids::{MeetingId, SessionId};
 use campanile_meeting::registry::JoinError;
-use campanile_wire::signaling::{FRAME_BYTES_MAX, FrameKind, ServerFrame, close_code, decode};
+use campanile_wire::signaling::{ClientFrame, FRAME_BYTES_MAX, FrameKind, ServerFrame, close_code, decode};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
@@ -28,6 +29,9 @@ const SUBPROTOCOL: &str = "_aws_wt_session";
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// A client that takes longer than this to take one message does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Frames that ask for a promotion, each of which takes the registry's lock; a person asks once.
+const PROMOTIONS_PER_SECOND: f64 = 1.0;
+const PROMOTIONS_BURST: f64 = 10.0;
 /// How long a close may take to be answered.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -62,21 +66,21 @@ fn join_token(headers: &HeaderMap) -> Option<&str> {
 }
 
 async fn serve(state: AppState, meeting_id: String, token: String, mut socket: WebSocket) {
-    let admitted = match meeting_id.parse::<MeetingId>() {
-        // Without a word in the log: it may be anything, and of any length.
-        Err(_) => return close(&mut socket, close_code::MEETING_ENDED, "meeting ended").await,
-        Ok(meeting) => {
-            let registry = state.registry();
-            registry.admit(meeting, &token).map(|admission| {
-                info!(meeting_id, attendee_id = %admission.attendee, "connected");
-                state.worker.connect(admission)
-            })
-        }
+    // Without a word in the log: it may be anything, and of any length.
+    let Ok(meeting) = meeting_id.parse::<MeetingId>() else {
+        return close(&mut socket, close_code::MEETING_ENDED, "meeting ended").await;
+    };
+    let admitted = {
+        let registry = state.registry();
+        registry.admit(meeting, &token).map(|admission| {
+            info!(meeting_id, attendee_id = %admission.attendee, "connected");
+            state.worker.connect(admission)
+        })
     };
     drop(token);
     match admitted {
         Ok((session, mailbox)) => {
-            run(&state, session, mailbox, &mut socket).await;
+            run(&state, meeting, session, mailbox, &mut socket).await;
             state.worker.disconnected(session).await;
         }
         Err(why) => {
@@ -90,7 +94,14 @@ async fn serve(state: AppState, meeting_id: String, token: String, mut socket: W
     }
 }
 
-async fn run(state: &AppState, session: SessionId, mut mailbox: Mailbox, socket: &mut WebSocket) {
+async fn run(
+    state: &AppState,
+    meeting: MeetingId,
+    session: SessionId,
+    mut mailbox: Mailbox,
+    socket: &mut WebSocket,
+) {
+    let mut promotions = TokenBucket::new(Instant::now(), PROMOTIONS_PER_SECOND, PROMOTIONS_BURST);
     loop {
         tokio::select! {
             // What is to be sent goes first: a flood must not keep the server from answering.
@@ -122,6 +133,14 @@ async fn run(state: &AppState, session: SessionId, mut mailbox: Mailbox, socket:
                     return refuse(socket, &why).await;
                 }
                 match decode(&bytes) {
+                    Ok(ClientFrame::PrimaryMeetingJoin { join_token, .. }) => {
+                        if !promotions.take(Instant::now()) {
+                            return close(socket, close_code::TOO_MUCH, "too many promotions").await;
+                        }
+                        let registry = state.registry();
+                        let admitted = registry.admit_promoted(meeting, &join_token.0);
+                        state.worker.promote(session, admitted);
+                    }
                     Ok(frame) => state.worker.frame(session, frame).await,
                     Err(why) => return refuse(socket, &why.to_string()).await,
                 }

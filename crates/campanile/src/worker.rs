@@ -14,7 +14,7 @@ use std::sync::{Arc, mpsc as control};
 use std::time::{Duration, Instant, SystemTime};
 
 use campanile_meeting::ids::SessionId;
-use campanile_meeting::registry::Admission;
+use campanile_meeting::registry::{Admission, JoinError};
 use campanile_meeting::service::{MediaService, Output, ServiceConfig, WallClock};
 use campanile_wire::signaling::{ClientFrame, close_code};
 use mio::unix::SourceFd;
@@ -81,6 +81,7 @@ pub enum ToSocket {
 
 enum Control {
     Connect(SessionId, Box<Admission>, mpsc::Sender<ToSocket>),
+    Promote(SessionId, Box<Result<Admission, JoinError>>),
     Command(Command),
     Stop,
 }
@@ -103,6 +104,12 @@ impl WorkerHandle {
         let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
         self.control(Control::Connect(session, Box::new(admission), sender));
         (session, mailbox)
+    }
+
+    /// Passes on what the registry says to the credentials of a PRIMARY_MEETING_JOIN. Under the registry's lock too. The
+    /// queue has no bound: whoever calls counts the frames.
+    pub fn promote(&self, session: SessionId, admitted: Result<Admission, JoinError>) {
+        self.control(Control::Promote(session, Box::new(admitted)));
     }
 
     /// Passes on a frame; waits while the worker has too many.
@@ -219,6 +226,9 @@ impl Worker {
                 Control::Connect(session, admission, mailbox) => {
                     self.mailboxes.insert(session, mailbox);
                     self.guarded(|service| service.connect(now, session, *admission));
+                }
+                Control::Promote(session, admitted) => {
+                    self.guarded(|service| service.promote(now, session, *admitted));
                 }
                 Control::Command(command) => self.guarded(|service| service.handle_command(now, command)),
                 Control::Stop => {

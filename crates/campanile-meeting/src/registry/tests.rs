@@ -469,3 +469,27 @@ fn transcription_is_recorded_until_it_is_stopped() {
     registry.stop_transcription(account(1), id).unwrap();
     assert_eq!(registry.stop_transcription(account(1), id).unwrap_err(), RegistryError::NoTranscription);
 }
+
+#[test]
+fn a_replica_promotes_by_tokens_of_its_primary_only() {
+    let mut registry = registry();
+    let primary = registry.create_meeting(account(1), 0, meeting("primary")).unwrap().id;
+    let replica = registry.create_meeting(account(1), 0, replica("replica", primary)).unwrap().id;
+    let mut token = |meeting| {
+        let made = registry.create_attendee(account(1), meeting, person("ann")).unwrap();
+        (made.id, registry.join_token(&made))
+    };
+    let ((guest, of_primary), (_, of_replica)) = (token(primary), token(replica));
+    let promoted = registry.admit_promoted(replica, of_primary.reveal()).unwrap();
+    assert_eq!((promoted.meeting, promoted.primary, promoted.attendee.id), (primary, None, guest));
+    let admitted = registry.admit(replica, of_replica.reveal()).unwrap();
+    assert_eq!((admitted.meeting, admitted.primary), (replica, Some(primary)));
+    let refused = |registry: &Registry, meeting, token: &JoinToken| {
+        let why = registry.admit_promoted(meeting, token.reveal()).unwrap_err();
+        assert_eq!(why, JoinError::AttendeeUnavailable);
+    };
+    refused(&registry, replica, &of_replica);
+    refused(&registry, primary, &of_primary); // it is no replica
+    registry.delete_attendee(account(1), primary, guest).unwrap();
+    refused(&registry, replica, &of_primary);
+}

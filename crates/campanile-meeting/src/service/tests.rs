@@ -55,6 +55,7 @@ impl World {
     fn join(&mut self, session: u64, attendee: u128) {
         let admission = Admission {
             meeting: MEETING,
+            primary: None,
             attendee: AttendeeKey { id: AttendeeId(Uuid::from_u128(attendee)), content: false },
             account: "123456789012".parse().expect("twelve digits"),
             external_user_id: "user".to_owned(),
