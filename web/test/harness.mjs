@@ -1,6 +1,7 @@
 // What every story shares: one server, one browser, and people who meet. A story waits for the thing itself, with a
 // generous deadline; when the deadline passes, it says what was awaited and what happened instead.
 import { spawn } from 'node:child_process';
+import dgram from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import http from 'node:http';
@@ -64,6 +65,18 @@ export class Server {
   /** Ends the process in good order and starts another one on the same ports with the same records. */
   async restart() {
     await this.quit();
+    await this.runAgain();
+  }
+
+  /** Ends the process as the kernel does when it must. */
+  async kill() {
+    const closed = once(this.child, 'close');
+    this.child.kill('SIGKILL');
+    await closed;
+  }
+
+  /** After an end of whatever kind: another process on the same ports with the same records. */
+  async runAgain() {
     await this.run(new URL(this.page).host, new URL(`udp://${this.media}`).host, this.more);
   }
 
@@ -301,21 +314,27 @@ export function sections(sdp) {
 
 // ---- the rougher guests --------------------------------------------------------------------------------------
 
-/** A TCP relay whose cable can be cut: the WebSocket ends without a closing word. */
+/** A TCP relay whose cable can be cut (the WebSocket ends without a closing word) or pulled for a while. */
 export class Relay {
   static async to(target) {
     const relay = new Relay();
     relay.pairs = new Set();
+    relay.gone = false;
     relay.server = net.createServer(inside => {
       const outside = net.connect({ host: target.hostname, port: Number(target.port) });
       const pair = [inside, outside];
       relay.pairs.add(pair);
+      if (relay.gone) pair.forEach(socket => socket.pause());
       const drop = () => {
         relay.pairs.delete(pair);
         pair.forEach(socket => socket.destroy());
       };
       for (const socket of pair) socket.on('error', drop).on('close', drop);
-      inside.pipe(outside).pipe(inside);
+      // By hand: a pipe would resume what is paused.
+      for (const [from, to] of [pair, [...pair].reverse()]) {
+        from.on('data', bytes => to.write(bytes)).on('end', () => to.end());
+      }
+      if (relay.gone) pair.forEach(socket => socket.pause());
     });
     await new Promise(resolve => relay.server.listen(0, '127.0.0.1', resolve));
     return relay;
@@ -331,9 +350,59 @@ export class Relay {
     for (const [inside] of this.pairs) inside.destroy();
   }
 
+  /** Nothing passes while it is gone, and nobody is told. */
+  setGone(gone) {
+    this.gone = gone;
+    for (const socket of [...this.pairs].flat()) gone ? socket.pause() : socket.resume();
+  }
+
+  /** Ends every WebSocket with this code, in the server's name. */
+  closeWith(code) {
+    for (const [inside, outside] of this.pairs) {
+      outside.removeAllListeners('data');
+      // RFC 6455 section 5.5.1: FIN and opcode 8, two bytes of payload.
+      inside.write(Buffer.of(0x88, 2, code >> 8, code & 0xff));
+    }
+  }
+
   close() {
     this.cut();
     this.server.close();
+  }
+}
+
+/** The same for media: UDP, a socket towards the server for each address of a client. */
+export class MediaRelay {
+  static async open() {
+    const relay = new MediaRelay();
+    relay.flows = new Map();
+    relay.kept = new Set();
+    relay.gone = false;
+    relay.socket = dgram.createSocket('udp4').on('message', (bytes, from) => relay.pass(bytes, from));
+    await new Promise(resolve => relay.socket.bind(0, '127.0.0.1', resolve));
+    return relay;
+  }
+
+  /** What a server announces instead of its own address. */
+  get address() { return `127.0.0.1:${this.socket.address().port}`; }
+
+  pass(bytes, from) {
+    const name = `${from.address}:${from.port}`;
+    if (!this.flows.has(name)) {
+      const back = answer => this.isGone(name) || this.socket.send(answer, from.port, from.address);
+      this.flows.set(name, dgram.createSocket('udp4').on('message', back));
+    }
+    if (!this.isGone(name)) this.flows.get(name).send(bytes, this.target.port, this.target.hostname);
+  }
+
+  isGone(name) { return this.gone && !this.kept.has(name); }
+
+  /** Flows that there are now stay, whatever happens to those of others. */
+  keep() { this.kept = new Set(this.flows.keys()); }
+
+  close() {
+    for (const flow of this.flows.values()) flow.close();
+    this.socket.close();
   }
 }
 

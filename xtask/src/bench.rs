@@ -6,18 +6,21 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::Failure;
+use crate::outages;
 use crate::process::{campanile, cargo, command, root, run, run_quietly, target};
 use crate::setup;
 
 pub(crate) const USAGE: &str = "\
 cargo xtask bench [NAME...] [--short] [--write] [ARGS...]
-  audio    mixing, beside Debian's Janus AudioBridge, and how good it sounds
-  join     how fast a browser gets in
+  audio      mixing, beside Debian's Janus AudioBridge, and how good it sounds
+  join       how fast a browser gets in
+  reconnect  how long a browser's session is interrupted by what breaks it
+  restart    how long 200 clients hear nothing when the server dies, or drains, and starts again
 Without a name: all that need no browser. --short takes minutes instead of an hour; --write puts what was measured into
 docs/benchmarks.md; ARGS go to the benchmark.";
 
 /// Those that run without being named.
-const STANDARD: [&str; 1] = ["audio"];
+const STANDARD: [&str; 2] = ["audio", "restart"];
 
 /// What was asked for on the command line.
 struct Wanted<'a> {
@@ -45,6 +48,8 @@ pub(crate) fn run_bench(args: &[String]) -> Result<(), Failure> {
         let measured = match name {
             "audio" => audio(&wanted)?,
             "join" => return join(&wanted),
+            "reconnect" => outages::reconnect(short)?,
+            "restart" => outages::restart(short)?,
             _ => return Err(format!("There is no benchmark `{name}`.\n\n{USAGE}")),
         };
         let block = format!("{}\n\n{measured}", circumstances(&command(name))?);

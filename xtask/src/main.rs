@@ -4,6 +4,7 @@
 mod bench;
 mod dev;
 mod fuzz;
+mod outages;
 mod process;
 mod setup;
 mod sim;

@@ -254,15 +254,17 @@ function hear(...pitches) {
 function hearNow(hz) {
   const stream = ear?.srcObject;
   if (!stream?.getAudioTracks().length) return null;
-  if (!quick) {
+  const track = stream.getAudioTracks()[0];
+  if (quickly !== track.id) {
+    quickly = track.id;
     quick = new AnalyserNode(audioContext(), { fftSize: 1024, smoothingTimeConstant: 0, minDecibels: -140 });
-    audioContext().createMediaStreamSource(stream).connect(quick);
+    audioContext().createMediaStreamSource(new MediaStream([track])).connect(quick);
   }
   const bins = new Float32Array(quick.frequencyBinCount);
   quick.getFloatFrequencyData(bins);
   return bins[Math.round((hz * 1024) / audioContext().sampleRate)];
 }
-let quick;
+let quick, quickly;
 
 function tileOf(attendeeId) {
   for (const tile of tiles.values()) if (tile.state.boundAttendeeId === attendeeId) return tile;
