@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use campanile_media::forward::{Forwarder, LayerState, Uplink, VideoCodec, Wish, choose_layer};
+use campanile_media::forward::{Forwarder, Prefer, Rung, Uplink, VideoCodec, Wish, choose_layer};
 use campanile_media::peer::sdp::{Codec, NegotiatedCodec};
 use campanile_media::units::Bitrate;
 use campanile_wire::signaling::{MediaType, StreamDescriptor};
@@ -144,19 +144,26 @@ impl Source {
         self.layers.iter_mut().find(|layer| layer.stream_id == stream_id)
     }
 
-    /// Sets every subscription to the stream that suits it now, and asks for the keyframes that this takes.
+    /// What can be sent of it, and what that takes, lowest first.
+    pub(crate) fn ladder(&self, now: Instant) -> Vec<Rung> {
+        let prefer = if self.attendee.content { Prefer::Detail } else { Prefer::Motion };
+        let mut ladder = Vec::new();
+        for layer in &self.layers {
+            layer.uplink.rungs(now, layer.stream_id, layer.max_bitrate, prefer, &mut ladder);
+        }
+        // The only stream is what there is: a still screen may send nothing for seconds and is not gone.
+        if let [_] = self.layers[..] {
+            ladder.iter_mut().for_each(|rung| rung.flowing = true);
+        }
+        ladder
+    }
+
+    /// Sets every subscription to the layer that suits it now, and asks for the keyframes that this takes.
     pub(crate) fn retarget(&mut self, now: Instant) {
-        let layers = &self.layers;
-        // The only layer is what there is: a still screen may send nothing for seconds and is not gone.
-        let only_one = layers.len() == 1;
-        let states = layers.iter().map(|layer| LayerState {
-            stream_id: layer.stream_id,
-            max_bitrate: layer.max_bitrate,
-            flowing: only_one || layer.uplink.is_flowing(now),
-        });
+        let ladder = self.ladder(now);
         let mut wanted = Vec::new();
         for subscriber in &mut self.subscribers {
-            let target = if subscriber.paused { None } else { choose_layer(states.clone(), subscriber.wish) };
+            let target = if subscriber.paused { None } else { choose_layer(&ladder, subscriber.wish) };
             subscriber.forwarder.set_target(target);
             wanted.extend(subscriber.forwarder.awaits_keyframe_of());
         }

@@ -178,7 +178,9 @@ impl Meeting {
     fn request_keyframe(&mut self, id: SessionId, ssrc: u32) {
         let Some(source) = self.subscribed_source(id, ssrc) else { return };
         let subscriber = source.subscribers.iter().find(|s| s.session == id && s.forwarder.ssrc == ssrc);
-        let stream = subscriber.and_then(|s| s.forwarder.awaits_keyframe_of().or(s.forwarder.current()));
+        let stream = subscriber.and_then(|s| {
+            s.forwarder.awaits_keyframe_of().or(s.forwarder.current().map(|layer| layer.stream))
+        });
         if let Some(layer) = stream.and_then(|stream_id| source.layer_mut(stream_id)) {
             layer.uplink.keyframes.request();
         }

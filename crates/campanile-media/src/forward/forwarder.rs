@@ -4,26 +4,32 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::history::StoredPacket;
-use crate::rtp;
+use super::layer::Layer;
+use super::payload::PayloadInfo;
+use super::write::{Offsets, Rewritten};
 use crate::units::{SeqNo, video_ticks};
 
-/// Stretches remembered for repairs. A subscriber that asks further back than this many switches gets nothing.
-const STRETCHES_MAX: usize = 8;
+/// Runs remembered for repairs. With every second frame left out of 30 a second there are 15 runs a second, so this is
+/// longer than any receiver asks back.
+const RUNS_MAX: usize = 64;
 /// One picture at 30 per second, in 90 kHz ticks: the least that a switch moves the clock on.
 const PICTURE_TICKS_MIN: u32 = 3000;
 
 /// Serves one subscription with one outgoing stream: fixed SSRC, sequence numbers without gaps of its own making,
-/// timestamps and VP8 picture numbers that run on across every switch, so that a decoder never notices.
+/// timestamps and picture numbers that run on across every switch, so that a decoder never notices.
+///
+/// Another stream begins at a keyframe, and so does a larger picture. Temporal layers are taken up where the encoder
+/// says that it can be done, and dropped at any frame.
 #[derive(Debug)]
 pub struct Forwarder {
     /// SSRC of the outgoing stream.
     pub ssrc: u32,
     /// SSRC of its retransmissions (RFC 4588).
     pub rtx_ssrc: u32,
-    target: Option<u32>,
-    /// The stream being sent; its stretch is the last of `stretches`.
-    current: Option<u32>,
-    stretches: VecDeque<Stretch>,
+    target: Option<Layer>,
+    current: Option<Current>,
+    /// In the order of their outgoing numbers; with a `current`, the last is of its stream.
+    runs: VecDeque<Run>,
     next_seq: SeqNo,
     last_timestamp: u32,
     last_sent: Option<Instant>,
@@ -34,26 +40,35 @@ pub struct Forwarder {
     bytes_sent: u32,
 }
 
-/// The numbers of one uninterrupted run of one stream.
+/// The stream being sent.
 #[derive(Clone, Copy, Debug)]
-struct Stretch {
-    stream: u32,
-    first_in: SeqNo,
-    first_out: SeqNo,
-    timestamp_offset: u32,
-    picture_id_offset: u16,
-    tl0_picture_offset: u8,
+struct Current {
+    layer: Layer,
+    /// As [`StoredPacket::codec`]: another codec in the same stream begins at its keyframe, as another stream does.
+    codec: usize,
+    /// The publisher's number after the highest seen.
+    next_in: SeqNo,
+    /// The publisher's timestamp of the picture under way.
+    timestamp: u32,
+    /// The last run has been closed by packets left out.
+    is_skipping: bool,
+    /// Pictures left out since then, and the id of the last of them.
+    pictures_skipped: u16,
+    last_skipped: Option<u16>,
+    /// The picture should be larger, but nothing in the stream has allowed it.
+    awaits_keyframe: bool,
 }
 
-/// The outgoing numbers of one packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rewritten {
-    /// Outgoing sequence number.
-    pub seq: u16,
-    /// Outgoing timestamp.
-    pub timestamp: u32,
-    picture_id_offset: u16,
-    tl0_picture_offset: u8,
+/// Consecutive packets of one stream that got consecutive outgoing numbers.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    layer: Layer,
+    first_in: SeqNo,
+    /// The publisher's number after its last.
+    end_in: SeqNo,
+    first_out: SeqNo,
+    timestamp_offset: u32,
+    offsets: Offsets,
 }
 
 impl Forwarder {
@@ -64,7 +79,7 @@ impl Forwarder {
             rtx_ssrc,
             target: None,
             current: None,
-            stretches: VecDeque::new(),
+            runs: VecDeque::new(),
             next_seq: SeqNo::first(first_seq),
             last_timestamp: 0,
             last_sent: None,
@@ -76,63 +91,60 @@ impl Forwarder {
         }
     }
 
-    /// Sets the stream to send, from its next keyframe on; until then the current one goes on. `None` stops at once.
-    pub fn set_target(&mut self, stream: Option<u32>) {
-        self.target = stream;
-        if stream.is_none() {
+    /// Sets what to send, from the next place on where that is possible; until then the current goes on. `None` stops
+    /// at once.
+    pub fn set_target(&mut self, target: Option<Layer>) {
+        self.target = target;
+        if target.is_none() {
             self.current = None;
         }
     }
 
-    /// The stream has begun anew: nothing more of it is sent before its next keyframe.
+    /// The stream has begun anew: nothing more of it is sent before its next keyframe, and nothing of it repaired.
     pub fn restart(&mut self, stream: u32) {
-        if self.current == Some(stream) {
+        self.runs.retain(|run| run.layer.stream != stream);
+        if self.current.is_some_and(|current| current.layer.stream == stream) {
             self.current = None;
         }
     }
 
     /// The stream of which a keyframe is awaited.
     pub fn awaits_keyframe_of(&self) -> Option<u32> {
-        self.target.filter(|_| self.target != self.current)
+        let target = self.target?;
+        let goes_on = self
+            .current
+            .is_some_and(|current| current.layer.stream == target.stream && !current.awaits_keyframe);
+        (!goes_on).then_some(target.stream)
     }
 
-    /// The stream being sent.
-    pub fn current(&self) -> Option<u32> {
-        self.current
+    /// What is being sent.
+    pub fn current(&self) -> Option<Layer> {
+        self.current.map(|current| current.layer)
     }
 
     /// Offers one packet of one of the source's streams; returns its outgoing numbers if it is to be sent.
     pub fn offer(&mut self, now: Instant, stream: u32, packet: &StoredPacket) -> Option<Rewritten> {
-        if self.target == Some(stream) && self.current != Some(stream) && packet.info.starts_keyframe {
-            self.begin_stretch(now, stream, packet);
+        let of_current = |current: &Current| current.layer.stream == stream && current.codec == packet.codec;
+        let target = self.target.filter(|target| target.stream == stream && packet.info.starts_keyframe);
+        if let (Some(target), None) = (target, self.current.as_ref().filter(|current| of_current(current))) {
+            self.begin(now, target, packet);
         }
-        if self.current != Some(stream) {
-            return None;
-        }
-        let stretch = *self.stretches.back()?;
-        let step = stretch.first_in.distance_to(packet.seq);
-        if step < 0 {
-            return None; // from before the switch: its frame is of no use to this subscriber
-        }
-        let seq = stretch.first_out.plus(step);
-        let rewritten = stretch.rewrite(seq, packet);
-        if seq >= self.next_seq {
-            self.next_seq = seq.plus(1);
-            self.last_timestamp = rewritten.timestamp;
+        let current = self.current.filter(of_current)?;
+        let rewritten = if packet.seq < current.next_in {
+            self.late(stream, packet)?
+        } else {
+            self.next(current, packet)?
+        };
+        if !rewritten.is_filler {
             self.last_sent = Some(now);
-            if let Some(vp8) = packet.info.vp8 {
-                self.last_picture_id =
-                    vp8.picture_id.map(|(_, id, _)| id.wrapping_add(rewritten.picture_id_offset));
-                self.last_tl0_picture =
-                    vp8.tl0_picture.map(|(_, id)| id.wrapping_add(rewritten.tl0_picture_offset));
-            }
+            self.packets_sent = self.packets_sent.wrapping_add(1);
+            self.bytes_sent = self.bytes_sent.wrapping_add(packet.payload.len() as u32);
         }
-        self.packets_sent = self.packets_sent.wrapping_add(1);
-        self.bytes_sent = self.bytes_sent.wrapping_add(packet.payload.len() as u32);
         Some(rewritten)
     }
 
-    fn begin_stretch(&mut self, now: Instant, stream: u32, packet: &StoredPacket) {
+    /// Begins another stream, or the same one again, at the keyframe whose first packet this is.
+    fn begin(&mut self, now: Instant, layer: Layer, packet: &StoredPacket) {
         let timestamp = match self.last_sent {
             None => packet.timestamp,
             Some(last) => {
@@ -140,39 +152,121 @@ impl Forwarder {
                 self.last_timestamp.wrapping_add(elapsed.max(PICTURE_TICKS_MIN))
             }
         };
-        let vp8 = packet.info.vp8.unwrap_or_default();
+        let numbers = packet.info.numbers;
         let follow = |last: Option<u16>, first: Option<u16>| match (last, first) {
             (Some(last), Some(first)) => last.wrapping_add(1).wrapping_sub(first),
             _ => 0,
         };
-        let stretch = Stretch {
-            stream,
-            first_in: packet.seq,
-            first_out: self.next_seq,
-            timestamp_offset: timestamp.wrapping_sub(packet.timestamp),
-            picture_id_offset: follow(self.last_picture_id, vp8.picture_id.map(|(_, id, _)| id)),
-            tl0_picture_offset: follow(
+        let offsets = Offsets {
+            picture_id: follow(self.last_picture_id, numbers.picture_id.map(|(_, id, _)| id)),
+            tl0_picture: follow(
                 self.last_tl0_picture.map(u16::from),
-                vp8.tl0_picture.map(|(_, id)| u16::from(id)),
+                numbers.tl0_picture.map(|(_, id)| u16::from(id)),
             ) as u8,
         };
-        if self.stretches.len() == STRETCHES_MAX {
-            self.stretches.pop_front();
+        self.push(Run {
+            layer,
+            first_in: packet.seq,
+            end_in: packet.seq,
+            first_out: self.next_seq,
+            timestamp_offset: timestamp.wrapping_sub(packet.timestamp),
+            offsets,
+        });
+        self.current = Some(Current {
+            layer,
+            codec: packet.codec,
+            next_in: packet.seq,
+            timestamp: packet.timestamp,
+            is_skipping: false,
+            pictures_skipped: 0,
+            last_skipped: None,
+            awaits_keyframe: false,
+        });
+    }
+
+    fn push(&mut self, run: Run) {
+        if self.runs.len() == RUNS_MAX {
+            self.runs.pop_front();
         }
-        self.stretches.push_back(stretch);
-        self.current = Some(stream);
+        self.runs.push_back(run);
+    }
+
+    /// The next packet of the current stream, or one further ahead.
+    fn next(&mut self, mut current: Current, packet: &StoredPacket) -> Option<Rewritten> {
+        let info = &packet.info;
+        let begins_picture = info.begins_frame && packet.timestamp != current.timestamp;
+        let layer = match self.target.filter(|target| target.stream == current.layer.stream) {
+            Some(target) if begins_picture => {
+                let layer = switched(current.layer, target, info);
+                current.awaits_keyframe = layer.spatial < target.spatial;
+                layer
+            }
+            _ => current.layer,
+        };
+        current.timestamp = packet.timestamp;
+        let missing_from = current.next_in;
+        current.next_in = packet.seq.plus(1);
+        let mut run = *self.runs.back()?;
+        let rewritten = if layer.includes(info) {
+            if current.is_skipping {
+                // What is missing before a frame's first packet was of frames left out; before another, it may be of
+                // this frame.
+                let first_in = if info.begins_frame { packet.seq } else { missing_from };
+                run.offsets.picture_id = run.offsets.picture_id.wrapping_sub(current.pictures_skipped);
+                run = Run { layer, first_in, end_in: first_in, first_out: self.next_seq, ..run };
+                self.push(run);
+                (current.is_skipping, current.pictures_skipped) = (false, 0);
+            } else if layer != run.layer {
+                // What is missing before this picture belongs to the last one.
+                self.runs.back_mut()?.end_in = packet.seq;
+                let first_out = run.out(packet.seq);
+                run = Run { layer, first_in: packet.seq, end_in: packet.seq, first_out, ..run };
+                self.push(run);
+            }
+            let rewritten = run.rewrite(packet);
+            run.end_in = current.next_in;
+            self.last_timestamp = rewritten.timestamp;
+            let numbers = info.numbers;
+            self.last_picture_id =
+                numbers.picture_id.map(|(_, id, _)| id.wrapping_add(run.offsets.picture_id));
+            self.last_tl0_picture =
+                numbers.tl0_picture.map(|(_, id)| id.wrapping_add(run.offsets.tl0_picture));
+            Some(rewritten)
+        } else {
+            if !current.is_skipping {
+                // What is missing before this packet may be the last of a frame that is sent: it keeps its numbers.
+                run.end_in = packet.seq;
+                (current.is_skipping, current.last_skipped) = (true, None);
+            }
+            let id = info.numbers.picture_id.filter(|_| info.numbers.gapless).map(|(_, id, _)| id);
+            if id.is_some() && id != current.last_skipped {
+                current.pictures_skipped = current.pictures_skipped.wrapping_add(1);
+                current.last_skipped = id;
+            }
+            None
+        };
+        self.next_seq = self.next_seq.max(run.out(run.end_in));
+        *self.runs.back_mut()? = run;
+        current.layer = layer;
+        self.current = Some(current);
+        rewritten
+    }
+
+    /// A packet that comes after its successors: it has a number if it had been expected to be sent.
+    fn late(&self, stream: u32, packet: &StoredPacket) -> Option<Rewritten> {
+        let holds = |run: &&Run| run.layer.stream == stream && run.first_in <= packet.seq;
+        let run = self.runs.iter().rev().find(holds).filter(|run| packet.seq < run.end_in)?;
+        Some(run.rewrite(packet))
     }
 
     /// Finds what an outgoing number stands for: the stream, the publisher's number, and how to rewrite it again.
     /// `None` for numbers never sent or long forgotten.
     pub fn find(&self, seq: u16) -> Option<(u32, SeqNo, impl Fn(&StoredPacket) -> Rewritten + use<>)> {
         let seq = self.next_seq.plus(-1).extend(seq);
-        let stretch = *self.stretches.iter().rev().find(|stretch| stretch.first_out <= seq)?;
-        if seq >= self.next_seq {
-            return None;
-        }
-        let original = stretch.first_in.plus(stretch.first_out.distance_to(seq));
-        Some((stretch.stream, original, move |packet: &StoredPacket| stretch.rewrite(seq, packet)))
+        let run = *self.runs.iter().rev().find(|run| run.first_out <= seq)?;
+        let original = run.first_in.plus(run.first_out.distance_to(seq));
+        let is_of_run = original < run.end_in;
+        is_of_run.then_some((run.layer.stream, original, move |packet: &StoredPacket| run.rewrite(packet)))
     }
 
     /// The next number of the retransmission stream.
@@ -187,61 +281,40 @@ impl Forwarder {
     }
 }
 
-impl Stretch {
-    fn rewrite(&self, seq: SeqNo, packet: &StoredPacket) -> Rewritten {
+/// The layer of which a picture is sent: as near to the target as this picture allows.
+fn switched(current: Layer, target: Layer, info: &PayloadInfo) -> Layer {
+    if info.starts_keyframe {
+        return target;
+    }
+    let mut temporal = current.temporal.min(target.temporal);
+    if let Some((from, to)) = info.temporal_climb
+        && temporal >= from
+    {
+        temporal = temporal.max(to.min(target.temporal));
+    }
+    Layer { spatial: current.spatial.min(target.spatial), temporal, ..current }
+}
+
+impl Layer {
+    /// Whether a packet belongs to what this layer's subscribers get.
+    fn includes(self, info: &PayloadInfo) -> bool {
+        info.spatial <= self.spatial && info.temporal <= self.temporal
+    }
+}
+
+impl Run {
+    fn out(&self, seq: SeqNo) -> SeqNo {
+        self.first_out.plus(self.first_in.distance_to(seq))
+    }
+
+    fn rewrite(&self, packet: &StoredPacket) -> Rewritten {
         Rewritten {
-            seq: seq.wire(),
+            seq: self.out(packet.seq).wire(),
             timestamp: packet.timestamp.wrapping_add(self.timestamp_offset),
-            picture_id_offset: self.picture_id_offset,
-            tl0_picture_offset: self.tl0_picture_offset,
+            marker: packet.marker,
+            is_filler: !self.layer.includes(&packet.info),
+            offsets: self.offsets,
         }
-    }
-}
-
-/// Appends one packet to `out` as this subscriber should see it.
-pub fn write_copy(
-    out: &mut Vec<u8>,
-    ssrc: u32,
-    payload_type: u8,
-    extensions: &[(u8, &[u8])],
-    numbers: Rewritten,
-    packet: &StoredPacket,
-) {
-    rtp::write_header(out, payload_type, packet.marker, numbers.seq, numbers.timestamp, ssrc, extensions);
-    write_payload(out, numbers, packet);
-}
-
-/// Appends one packet to `out` as a retransmission (RFC 4588 section 4: the original number, then the payload).
-pub fn write_retransmission(
-    out: &mut Vec<u8>,
-    rtx_ssrc: u32,
-    rtx_payload_type: u8,
-    rtx_seq: u16,
-    extensions: &[(u8, &[u8])],
-    numbers: Rewritten,
-    packet: &StoredPacket,
-) {
-    rtp::write_header(out, rtx_payload_type, packet.marker, rtx_seq, numbers.timestamp, rtx_ssrc, extensions);
-    out.extend_from_slice(&numbers.seq.to_be_bytes());
-    write_payload(out, numbers, packet);
-}
-
-fn write_payload(out: &mut Vec<u8>, numbers: Rewritten, packet: &StoredPacket) {
-    let start = out.len();
-    out.extend_from_slice(&packet.payload);
-    let Some(vp8) = packet.info.vp8 else { return };
-    let payload = &mut out[start..];
-    if let Some((at, id, wide)) = vp8.picture_id {
-        let at = usize::from(at);
-        let id = id.wrapping_add(numbers.picture_id_offset);
-        if wide {
-            payload[at..at + 2].copy_from_slice(&(0x8000 | id & 0x7fff).to_be_bytes());
-        } else {
-            payload[at] = id as u8 & 0x7f;
-        }
-    }
-    if let Some((at, id)) = vp8.tl0_picture {
-        payload[usize::from(at)] = id.wrapping_add(numbers.tl0_picture_offset);
     }
 }
 
@@ -250,24 +323,44 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::forward::{VideoCodec, inspect};
+    use crate::forward::{PictureNumbers, VideoCodec, inspect, write_copy};
+    use crate::rtp::RtpHeader;
     use crate::test_start as start;
 
     /// A VP8 packet with a 15-bit picture id and TL0PICIDX.
     fn vp8(seq: u16, timestamp: u32, picture: u16, tl0: u8, keyframe: bool) -> StoredPacket {
+        layered_vp8(seq, timestamp, (picture, tl0), 0x20, keyframe)
+    }
+
+    /// The same, with its temporal layer: TID, Y, KEYIDX.
+    fn layered_vp8(
+        seq: u16,
+        timestamp: u32,
+        (picture, tl0): (u16, u8),
+        layer: u8,
+        keyframe: bool,
+    ) -> StoredPacket {
         let id = (0x8000 | picture).to_be_bytes();
-        let payload = vec![0x90, 0xe0, id[0], id[1], tl0, 0x20, if keyframe { 0 } else { 1 }];
+        let payload = vec![0x90, 0xe0, id[0], id[1], tl0, layer, if keyframe { 0 } else { 1 }];
         let info = inspect(VideoCodec::Vp8, &payload);
         assert_eq!(info.starts_keyframe, keyframe);
         let seq = SeqNo::first(seq);
         StoredPacket { seq, timestamp, marker: true, payload, info, codec: 0, orientation: None }
     }
 
+    /// What the subscriber finds in its copy.
+    fn written(numbers: Rewritten, packet: &StoredPacket) -> PayloadInfo {
+        let mut out = Vec::new();
+        write_copy(&mut out, 1, 96, &[], numbers, packet);
+        let header = RtpHeader::parse(&out).expect("an RTP packet");
+        inspect(VideoCodec::Vp8, &out[header.payload])
+    }
+
     #[test]
     fn a_subscriber_begins_at_a_keyframe() {
         let mut forwarder = Forwarder::new(1, 2, 100);
         let now = start();
-        forwarder.set_target(Some(11));
+        forwarder.set_target(Some(Layer::whole(11)));
         assert_eq!(forwarder.offer(now, 11, &vp8(5, 0, 1, 1, false)), None);
         assert_eq!(forwarder.awaits_keyframe_of(), Some(11));
         assert_eq!(forwarder.offer(now, 12, &vp8(5, 0, 1, 1, true)), None, "another stream's keyframe");
@@ -286,9 +379,9 @@ mod tests {
     fn a_switch_leaves_no_seam() {
         let mut forwarder = Forwarder::new(1, 2, 65_535);
         let now = start();
-        forwarder.set_target(Some(11));
+        forwarder.set_target(Some(Layer::whole(11)));
         forwarder.offer(now, 11, &vp8(6, 90_000, 0x7fff, 255, true));
-        forwarder.set_target(Some(12));
+        forwarder.set_target(Some(Layer::whole(12)));
         let later = now + Duration::from_millis(66);
         assert!(
             forwarder.offer(later, 11, &vp8(7, 95_940, 0x0000, 0, false)).is_some(),
@@ -297,22 +390,83 @@ mod tests {
         let packet = vp8(900, 1, 500, 9, true);
         let numbers = forwarder.offer(later + Duration::from_millis(40), 12, &packet).expect("switches");
         assert_eq!((numbers.seq, numbers.timestamp), (1, 95_940 + 3600));
-        let mut out = Vec::new();
-        write_payload(&mut out, numbers, &packet);
-        let seen = inspect(VideoCodec::Vp8, &out).vp8.expect("still VP8");
+        let seen = written(numbers, &packet).numbers;
         assert_eq!((seen.picture_id, seen.tl0_picture), (Some((2, 1, true)), Some((4, 1))));
         assert_eq!(forwarder.offer(later, 11, &vp8(8, 0, 1, 1, false)), None, "the old one has ended");
+    }
+
+    #[test]
+    fn left_out_frames_leave_no_gap() {
+        // Three temporal layers: 0 2 1 2, the first 2 and the 1 of each round being sync frames.
+        let layers = [0x20, 0xa0, 0x60, 0x80];
+        let packet = |at: u16| {
+            let numbers = ((0x7ff0 + at) & 0x7fff, 250u8.wrapping_add((at / 4) as u8));
+            let layer = layers[usize::from(at % 4)];
+            let packet = layered_vp8(0, 3000 * u32::from(at), numbers, layer, at == 0);
+            StoredPacket { seq: SeqNo::first(65_530).plus(i64::from(at)), ..packet }
+        };
+        let mut forwarder = Forwarder::new(1, 2, 65_534);
+        let mut sent = Vec::new();
+        for at in 0..60 {
+            let temporal = [7, 0, 1, 7][usize::from(at / 16)];
+            forwarder.set_target(Some(Layer { temporal, ..Layer::whole(11) }));
+            let Some(numbers) = forwarder.offer(start(), 11, &packet(at)) else { continue };
+            sent.push((at, numbers.seq, written(numbers, &packet(at)).numbers));
+        }
+        let chosen: Vec<_> = sent.iter().map(|(at, ..)| *at).collect();
+        let expected: Vec<u16> = (0..60)
+            .filter(|at| match at {
+                16..32 => at % 4 == 0,
+                32..48 => at % 2 == 0,
+                _ => true,
+            })
+            .collect();
+        assert_eq!(chosen, expected);
+        for (before, after) in sent.iter().zip(&sent[1..]) {
+            assert_eq!(after.1, before.1.wrapping_add(1), "packet {}", after.0);
+            let id =
+                |sent: &(u16, u16, PictureNumbers)| sent.2.picture_id.map(|(_, id, _)| id).expect("an id");
+            assert_eq!(id(after), (id(before) + 1) & 0x7fff, "picture {}", after.0);
+        }
+        // Every repair still finds its packet.
+        for (at, seq, _) in &sent {
+            let (_, original, _) = forwarder.find(*seq).expect("sent");
+            assert_eq!(original.wire(), packet(*at).seq.wire());
+        }
+    }
+
+    #[test]
+    fn a_late_packet_of_a_left_out_frame_is_sent_empty() {
+        let mut forwarder = Forwarder::new(1, 2, 100);
+        forwarder.set_target(Some(Layer { temporal: 0, ..Layer::whole(11) }));
+        let packet = |at: u16| {
+            layered_vp8(
+                at,
+                3000 * u32::from(at),
+                (at, at as u8),
+                if at % 2 == 0 { 0x20 } else { 0x60 },
+                at == 0,
+            )
+        };
+        let mut offer = |at| forwarder.offer(start(), 11, &packet(at)).map(|sent| (sent.seq, sent.is_filler));
+        assert_eq!(offer(0), Some((100, false)));
+        // 1 and 2 are missing: either may be needed.
+        assert_eq!(offer(3), None);
+        assert_eq!(offer(4), Some((103, false)));
+        assert_eq!(offer(1), Some((101, true)));
+        assert_eq!(offer(2), Some((102, false)));
+        assert_eq!(offer(3), None, "left out for good");
     }
 
     #[test]
     fn a_repair_finds_the_publishers_packet() {
         let mut forwarder = Forwarder::new(1, 2, 10);
         let now = start();
-        forwarder.set_target(Some(11));
+        forwarder.set_target(Some(Layer::whole(11)));
         for seq in 100..105 {
             forwarder.offer(now, 11, &vp8(seq, 0, 1, 1, seq == 100));
         }
-        forwarder.set_target(Some(12));
+        forwarder.set_target(Some(Layer::whole(12)));
         for seq in 7..9 {
             forwarder.offer(now, 12, &vp8(seq, 0, 1, 1, seq == 7));
         }
@@ -331,11 +485,11 @@ mod tests {
     fn stopping_is_immediate_and_resuming_waits_for_a_keyframe() {
         let mut forwarder = Forwarder::new(1, 2, 10);
         let now = start();
-        forwarder.set_target(Some(11));
+        forwarder.set_target(Some(Layer::whole(11)));
         forwarder.offer(now, 11, &vp8(1, 0, 1, 1, true));
         forwarder.set_target(None);
         assert_eq!(forwarder.offer(now, 11, &vp8(2, 0, 2, 2, false)), None);
-        forwarder.set_target(Some(11));
+        forwarder.set_target(Some(Layer::whole(11)));
         assert_eq!(forwarder.offer(now, 11, &vp8(3, 0, 3, 3, false)), None);
         assert_eq!(forwarder.offer(now, 11, &vp8(4, 0, 4, 4, true)).map(|r| r.seq), Some(11));
     }

@@ -1,18 +1,21 @@
 //! The selective forwarding of video: one publisher's streams, renumbered for each subscriber.
 //!
 //! [`Uplink`] is one incoming stream: it repairs itself (NACK), measures itself and keeps the [`History`] from which
-//! repairs are served. [`Forwarder`] is one subscription: it switches streams at keyframes and makes of them one
-//! stream with continuous numbers. Which stream to want is decided in [`choose_layer`] alone; who subscribes to whom
-//! is the meeting's business.
+//! repairs are served. [`Forwarder`] is one subscription: it is told a [`Layer`], switches where the codec allows it,
+//! and makes of all that one stream with continuous numbers. Which layer to want is decided on the source's ladder of
+//! [`Rung`]s; who subscribes to whom is the meeting's business.
 
 mod forwarder;
 mod history;
 mod layer;
 mod payload;
+mod rates;
 mod uplink;
+mod write;
 
-pub use forwarder::{Forwarder, Rewritten, write_copy, write_retransmission};
+pub use forwarder::Forwarder;
 pub use history::{History, NewPacket, StoredPacket};
-pub use layer::{LayerState, Wish, choose_layer};
-pub use payload::{PayloadInfo, VideoCodec, Vp8Numbers, fuzz, inspect};
-pub use uplink::{KeyframeRequests, Uplink};
+pub use layer::{Layer, Rung, Wish, choose_layer};
+pub use payload::{PayloadInfo, PictureNumbers, VideoCodec, fuzz, inspect};
+pub use uplink::{KeyframeRequests, Prefer, Uplink};
+pub use write::{Rewritten, write_copy, write_retransmission};

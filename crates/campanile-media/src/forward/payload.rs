@@ -1,4 +1,4 @@
-//! What a forwarder must know of a video payload: where a keyframe begins, and where VP8 numbers its pictures.
+//! What a forwarder must know of a video payload: where a keyframe begins, which layer it is of, how it is numbered.
 //!
 //! Nothing is decoded. The readers never look past what a packet holds: a short or odd descriptor is simply not a
 //! keyframe and has no picture to renumber.
@@ -17,24 +17,38 @@ pub enum VideoCodec {
 pub struct PayloadInfo {
     /// A receiver that knows nothing of the stream can begin with this packet.
     pub starts_keyframe: bool,
-    /// Where and how VP8 numbers this picture.
-    pub vp8: Option<Vp8Numbers>,
+    /// It may be the first packet of a frame: it is, when the packet before it belongs to another frame.
+    pub begins_frame: bool,
+    /// The spatial layer that it belongs to.
+    pub spatial: u8,
+    /// The temporal layer that it belongs to.
+    pub temporal: u8,
+    /// From this frame on, whoever has had all temporal layers up to the first of these can have all up to the second.
+    pub temporal_climb: Option<(u8, u8)>,
+    /// How the payload numbers its picture.
+    pub numbers: PictureNumbers,
 }
 
-/// The running numbers of a VP8 payload descriptor (RFC 7741 section 4.2), and where they stand in the payload.
+/// The running numbers of a payload descriptor (VP8: RFC 7741 section 4.2), and where they stand in the payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Vp8Numbers {
+pub struct PictureNumbers {
     /// Offset of the picture id within the payload, its value, and whether it has 15 bits rather than 7.
     pub picture_id: Option<(u8, u16, bool)>,
     /// Offset of TL0PICIDX within the payload, and its value.
     pub tl0_picture: Option<(u8, u8)>,
+    /// Receivers take a missing picture id for a lost picture, even one of a layer that they do not have.
+    pub gapless: bool,
 }
 
 /// Looks into one payload.
 pub fn inspect(codec: VideoCodec, payload: &[u8]) -> PayloadInfo {
     match codec {
         VideoCodec::Vp8 => inspect_vp8(payload).unwrap_or_default(),
-        VideoCodec::H264 => PayloadInfo { starts_keyframe: h264_starts_keyframe(payload), vp8: None },
+        VideoCodec::H264 => PayloadInfo {
+            starts_keyframe: h264_starts_keyframe(payload),
+            begins_frame: true,
+            ..PayloadInfo::default()
+        },
     }
 }
 
@@ -43,7 +57,8 @@ fn inspect_vp8(payload: &[u8]) -> Option<PayloadInfo> {
     let first = *payload.first()?;
     let starts_partition_zero = first & 0x10 != 0 && first & 0x07 == 0;
     let mut at = 1;
-    let mut numbers = Vp8Numbers::default();
+    let mut numbers = PictureNumbers { gapless: true, ..PictureNumbers::default() };
+    let (mut temporal, mut is_sync) = (0, false);
     if first & 0x80 != 0 {
         let announced = *payload.get(at)?;
         at += 1;
@@ -63,12 +78,24 @@ fn inspect_vp8(payload: &[u8]) -> Option<PayloadInfo> {
             at += 1;
         }
         if announced & 0x30 != 0 {
+            let layer = *payload.get(at)?;
+            if announced & 0x20 != 0 {
+                (temporal, is_sync) = (layer >> 6, layer & 0x20 != 0);
+            }
             at += 1;
         }
     }
     // RFC 6386 section 9.1: the lowest bit of a frame's first byte is clear in a keyframe.
     let keyframe = starts_partition_zero && payload.get(at)? & 0x01 == 0;
-    Some(PayloadInfo { starts_keyframe: keyframe, vp8: Some(numbers) })
+    Some(PayloadInfo {
+        starts_keyframe: keyframe,
+        begins_frame: starts_partition_zero,
+        spatial: 0,
+        temporal,
+        // A sync frame depends on the lowest layer alone; what follows in its layer may depend on the layers between.
+        temporal_climb: (is_sync && temporal > 0).then(|| (temporal - 1, temporal)),
+        numbers,
+    })
 }
 
 /// True when the packet holds a sequence parameter set, or the beginning of an IDR slice (RFC 6184 section 5).
@@ -106,14 +133,12 @@ pub mod fuzz {
     pub fn payload(data: &[u8]) {
         for codec in [VideoCodec::Vp8, VideoCodec::H264] {
             let info = inspect(codec, data);
-            if let Some(numbers) = info.vp8 {
-                if let Some((at, value, wide)) = numbers.picture_id {
-                    let end = usize::from(at) + if wide { 2 } else { 1 };
-                    assert!(end <= data.len() && value < if wide { 1 << 15 } else { 1 << 7 });
-                }
-                if let Some((at, _)) = numbers.tl0_picture {
-                    assert!(usize::from(at) < data.len());
-                }
+            if let Some((at, value, wide)) = info.numbers.picture_id {
+                let end = usize::from(at) + if wide { 2 } else { 1 };
+                assert!(end <= data.len() && value < if wide { 1 << 15 } else { 1 << 7 });
+            }
+            if let Some((at, _)) = info.numbers.tl0_picture {
+                assert!(usize::from(at) < data.len());
             }
         }
     }
@@ -127,9 +152,9 @@ mod tests {
     fn vp8_keyframes_and_numbers() {
         fn check(payload: &[u8], keyframe: bool, picture_id: Option<(u8, u16, bool)>, tl0: Option<(u8, u8)>) {
             let info = inspect(VideoCodec::Vp8, payload);
-            let vp8 = info.vp8.unwrap_or_default();
+            let numbers = info.numbers;
             assert_eq!(
-                (info.starts_keyframe, vp8.picture_id, vp8.tl0_picture),
+                (info.starts_keyframe, numbers.picture_id, numbers.tl0_picture),
                 (keyframe, picture_id, tl0),
                 "{payload:02x?}"
             );
@@ -145,6 +170,21 @@ mod tests {
         check(&[], false, None, None);
         check(&[0x90, 0x80, 0x81], false, None, None); // ends within the picture id
         check(&[0x90, 0xc0, 0x01], false, None, None); // ends before TL0PICIDX
+    }
+
+    #[test]
+    fn vp8_temporal_layers() {
+        fn check(layer_octet: u8, temporal: u8, climb: Option<(u8, u8)>) {
+            let info = inspect(VideoCodec::Vp8, &[0x90, 0xe0, 0x81, 0x23, 0x45, layer_octet, 0x01]);
+            assert_eq!((info.temporal, info.temporal_climb), (temporal, climb), "{layer_octet:#x}");
+        }
+        check(0x20, 0, None);
+        check(0x40, 1, None);
+        check(0x60, 1, Some((0, 1)));
+        check(0xa0, 2, Some((1, 2)));
+        check(0x9f, 2, None);
+        // KEYIDX without TID: the octet says nothing of layers.
+        assert_eq!(inspect(VideoCodec::Vp8, &[0x90, 0x10, 0xe5, 0x01]).temporal, 0);
     }
 
     #[test]

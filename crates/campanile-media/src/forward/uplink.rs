@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::history::{History, NewPacket, StoredPacket};
+use super::layer::{Layer, Rung};
+use super::rates::Rates;
 use crate::units::{Bitrate, SeqNo};
 
 /// Missing packets tracked at once. More than this is no loss to repair but an outage: a keyframe is cheaper.
@@ -21,8 +23,6 @@ const NACK_TRIES_MAX: u8 = 10;
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(400);
 /// A stream without packets for this long does not flow.
 const FLOW_TIMEOUT: Duration = Duration::from_secs(2);
-/// The rate is measured over windows of this length.
-const RATE_WINDOW: Duration = Duration::from_secs(1);
 
 /// One incoming stream. Retransmitted packets enter by the same door as others, under their original number.
 #[derive(Debug, Default)]
@@ -33,9 +33,16 @@ pub struct Uplink {
     /// Keyframes wanted from this stream.
     pub keyframes: KeyframeRequests,
     last_packet: Option<Instant>,
-    window_start: Option<Instant>,
-    window_bytes: u64,
-    rate: Bitrate,
+    rates: Rates,
+}
+
+/// What is given up first when a subscriber cannot have all of a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Prefer {
+    /// A camera's: size goes before pictures per second.
+    Motion,
+    /// A content share's: pictures per second go before size.
+    Detail,
 }
 
 #[derive(Debug)]
@@ -69,7 +76,8 @@ impl Uplink {
             self.missing.remove(&seq);
         }
         self.highest = Some(highest.max(seq));
-        self.measure(now, packet.payload.len());
+        self.last_packet = Some(now);
+        self.rates.count(now, &packet.info, packet.payload.len());
         let stored = self.history.store(seq, packet)?;
         if stored.info.starts_keyframe {
             self.keyframes.arrived();
@@ -80,18 +88,6 @@ impl Uplink {
     /// Notes that packets are coming, before the first is taken.
     pub fn touch(&mut self, now: Instant) {
         self.last_packet = Some(now);
-    }
-
-    fn measure(&mut self, now: Instant, bytes: usize) {
-        self.last_packet = Some(now);
-        let start = *self.window_start.get_or_insert(now);
-        self.window_bytes += bytes as u64;
-        let span = now.saturating_duration_since(start);
-        if span >= RATE_WINDOW {
-            self.rate = Bitrate::measured(self.window_bytes, span);
-            self.window_start = Some(now);
-            self.window_bytes = 0;
-        }
     }
 
     /// Collects the numbers to ask for again now, in order. What has been asked for too often is given up.
@@ -122,7 +118,47 @@ impl Uplink {
 
     /// The payload rate over the last full second; zero before that and once the stream has stopped.
     pub fn rate(&self, now: Instant) -> Bitrate {
-        if self.is_flowing(now) { self.rate } else { Bitrate::default() }
+        if self.is_flowing(now) { self.rates.total() } else { Bitrate::default() }
+    }
+
+    /// Appends this stream's rungs to a ladder, lowest first. `announced` is the most that its publisher will send, zero
+    /// if it did not say; a stream that has not been measured yet is one rung of that rate.
+    pub fn rungs(
+        &self,
+        now: Instant,
+        stream: u32,
+        announced: Bitrate,
+        prefer: Prefer,
+        ladder: &mut Vec<Rung>,
+    ) {
+        let flowing = self.is_flowing(now);
+        let whole = self.rates.total();
+        let limit = if announced > Bitrate::default() { announced } else { whole };
+        if !flowing || whole == Bitrate::default() {
+            return ladder.push(Rung { layer: Layer::whole(stream), bitrate: limit, flowing });
+        }
+        let (spatial, temporal) = self.rates.highest();
+        let mut put = |s: u8, t: u8| {
+            // The highest of each is called all there is: so it still fits when the encoder adds one.
+            let Layer { spatial: all_spatial, temporal: all_temporal, .. } = Layer::whole(stream);
+            let layer = Layer {
+                stream,
+                spatial: if s == spatial { all_spatial } else { s },
+                temporal: if t == temporal { all_temporal } else { t },
+            };
+            ladder.push(Rung { layer, bitrate: self.rates.up_to(s, t).min(limit), flowing });
+        };
+        // One path from the smallest to the whole: first all of what is given up last.
+        match prefer {
+            Prefer::Motion => {
+                (0..temporal).for_each(|t| put(0, t));
+                (0..=spatial).for_each(|s| put(s, temporal));
+            }
+            Prefer::Detail => {
+                (0..spatial).for_each(|s| put(s, 0));
+                (0..=temporal).for_each(|t| put(spatial, t));
+            }
+        }
     }
 }
 
@@ -161,7 +197,7 @@ mod tests {
     use crate::test_start as start;
 
     fn packet(starts_keyframe: bool) -> NewPacket<'static> {
-        let info = PayloadInfo { starts_keyframe, vp8: None };
+        let info = PayloadInfo { starts_keyframe, ..PayloadInfo::default() };
         NewPacket { timestamp: 0, marker: false, payload: &[0; 1000], info, codec: 0, orientation: None }
     }
 
@@ -207,6 +243,32 @@ mod tests {
         assert!(uplink.keyframes.poll(now + KEYFRAME_INTERVAL), "the first may have been lost");
         uplink.receive(now, 7, packet(true));
         assert!(!uplink.keyframes.poll(now + KEYFRAME_INTERVAL * 3));
+    }
+
+    #[test]
+    fn a_ladder_gives_up_first_what_matters_least() {
+        fn check(prefer: Prefer, expected: &[(u8, u8, u64)]) {
+            let (mut uplink, now) = (Uplink::default(), start());
+            // Two spatial layers in three temporal ones, as L2T3 sends them: 0 2 1 2.
+            for seq in 0..=200u16 {
+                let (spatial, temporal) = ((seq % 2) as u8, [0, 2, 1, 2][usize::from(seq / 2 % 4)]);
+                let info = PayloadInfo { spatial, temporal, ..PayloadInfo::default() };
+                uplink.receive(
+                    now + Duration::from_millis(5) * u32::from(seq),
+                    seq,
+                    NewPacket { info, ..packet(false) },
+                );
+            }
+            let mut ladder = Vec::new();
+            uplink.rungs(now + Duration::from_secs(1), 7, Bitrate::kbps(1500), prefer, &mut ladder);
+            let seen: Vec<_> = ladder
+                .iter()
+                .map(|rung| (rung.layer.spatial, rung.layer.temporal, rung.bitrate.as_kbps()))
+                .collect();
+            assert_eq!(seen, expected, "{prefer:?}");
+        }
+        check(Prefer::Motion, &[(0, 0, 208), (0, 1, 408), (0, 7, 808), (3, 7, 1500)]);
+        check(Prefer::Detail, &[(0, 0, 208), (3, 0, 408), (3, 1, 808), (3, 7, 1500)]);
     }
 
     #[test]
