@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! curl -s -H 'content-type: application/json' -d '{"meeting":"demo","name":"robot"}' \
-//!     http://127.0.0.1:8080/demo/join | cargo run -p campanile-client --example meet -- 660 30
+//!     http://127.0.0.1:8080/demo/join | cargo run -p campanile-client --example meet -- 660 30 - CLIP.ivf
 //! ```
+//!
+//! The picture is `clips/mid.vp8.ivf` unless another clip is named.
 
 mod common;
 
@@ -17,10 +19,15 @@ use campanile_client::{AudioSource, Config, Event, Media, Session, Subscriptions
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let frequency_hz: f32 = arguments.next().ok_or("usage: meet HZ SECONDS [JOIN.json]")?.parse()?;
+    let frequency_hz: f32 =
+        arguments.next().ok_or("usage: meet HZ SECONDS [JOIN.json|- [CLIP.ivf]]")?.parse()?;
     let seconds: u64 = arguments.next().unwrap_or_default().parse()?;
     let info = common::join_info(arguments.next().as_deref())?;
-    let clip = Clip::from_ivf(include_bytes!("../clips/mid.vp8.ivf")).ok_or("the clip cannot be read")?;
+    let file = match arguments.next() {
+        Some(path) => std::fs::read(path)?,
+        None => include_bytes!("../clips/mid.vp8.ivf").to_vec(),
+    };
+    let clip = Clip::from_ivf(&file).ok_or("the clip cannot be read")?;
     let layer = VideoLayer { rid: None, max_bitrate_kbps: clip.bitrate_kbps(), frames: clip.frames };
     let video =
         VideoSource { codec: clip.codec, layers: vec![layer], framerate: clip.framerate, stamp: None };

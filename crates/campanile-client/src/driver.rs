@@ -894,7 +894,9 @@ impl Driver {
         let began = *self.video.began.get_or_insert(now);
         let time = (now - began).as_micros() as u64 * VIDEO_CLOCK_HZ / 1_000_000;
         let data = match source.stamp {
-            Some(sender) => Stamp { sender, number: self.video.number, sent_us: now_us() }.append(data),
+            Some(sender) => {
+                Stamp { sender, number: self.video.number, sent_us: now_us() }.append(source.codec, data)
+            }
             None => data.to_vec(),
         };
         engine.send_video(now, VideoOut { rid: layer.rid, codec: source.codec, time, data: data.into() });

@@ -16,6 +16,10 @@ pub enum Codec {
     Vp8,
     /// H.264, as Annex B: each NAL unit after a start code.
     H264,
+    /// VP9; all spatial layers of one moment together, as a superframe.
+    Vp9,
+    /// AV1, as OBUs that tell their sizes.
+    Av1,
 }
 
 /// Something received.
@@ -124,7 +128,7 @@ pub struct VideoSource {
     pub layers: Vec<VideoLayer>,
     /// Frames per second.
     pub framerate: u32,
-    /// Adds to each VP8 frame who sends it, its number and when ([`crate::stamp`]); decoders do not notice.
+    /// Adds to each frame who sends it, its number and when ([`crate::stamp`]); decoders do not notice.
     pub stamp: Option<u32>,
 }
 

@@ -185,6 +185,31 @@ async fn a_camera_is_seen_from_a_keyframe_on_without_a_hole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn h264_is_seen_as_vp8_is() {
+    let world = World::new("h264").await;
+    let people = world.attendees(&["ann", "bob"]).await;
+    let clip = Clip::from_ivf(include_bytes!("../clips/mid.h264.ivf")).unwrap();
+    let layer = VideoLayer { rid: None, max_bitrate_kbps: clip.bitrate_kbps(), frames: clip.frames.clone() };
+    let video =
+        VideoSource { codec: clip.codec, layers: vec![layer], framerate: clip.framerate, stamp: Some(7) };
+    let (_ann, _events) = join(&people[0], Config { video: Some(video), ..Config::default() }).await;
+    let watching = Config { subscriptions: Subscriptions::Highest(4), ..Config::default() };
+    let (_bob, mut bob_sees) = join(&people[1], watching).await;
+    // From one keyframe to the next: the whole clip.
+    let mut keyframes = 0;
+    until(&mut bob_sees, |event| {
+        let Event::Media(Media::Video(frame)) = event else { return None };
+        let stamp = Stamp::read(&frame.data).expect("a stamped frame");
+        assert_eq!((frame.codec, stamp.sender), (clip.codec, 7));
+        assert!(keyframes == 0 || frame.contiguous, "no packet is missing");
+        keyframes += u32::from(frame.keyframe);
+        (keyframes == 2).then_some(())
+    })
+    .await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_simulcast_layer_can_be_watched() {
     let world = World::new("simulcast").await;
     let people = world.attendees(&["ann", "low", "high", "third"]).await;

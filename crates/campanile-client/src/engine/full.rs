@@ -38,6 +38,8 @@ impl Full {
             .enable_opus(true, false)
             .enable_vp8(true)
             .enable_h264(true)
+            .enable_vp9(true)
+            .enable_av1(true)
             // Whoever measures wants to see what comes when it comes: a hole in the sound is waited for 60 ms.
             .set_reordering_size_audio(3)
             .set_reordering_timeout_audio(Some(std::time::Duration::from_millis(60)))
@@ -207,6 +209,8 @@ impl Full {
                 let codec = match data.params.spec().codec {
                     StrCodec::Vp8 => Codec::Vp8,
                     StrCodec::H264 => Codec::H264,
+                    StrCodec::Vp9 => Codec::Vp9,
+                    StrCodec::Av1 => Codec::Av1,
                     _ => return,
                 };
                 Output::Media(Media::Video(VideoFrame {
@@ -251,6 +255,8 @@ impl Full {
         let wanted = match video.codec {
             Codec::Vp8 => StrCodec::Vp8,
             Codec::H264 => StrCodec::H264,
+            Codec::Vp9 => StrCodec::Vp9,
+            Codec::Av1 => StrCodec::Av1,
         };
         let Some(mut writer) = self.camera.and_then(|mid| self.rtc.writer(mid)) else { return };
         let pt =
