@@ -222,6 +222,34 @@ pub fn write_header(
     out[words_at..words_at + 2].copy_from_slice(&words.to_be_bytes());
 }
 
+/// Overwrites the data of the first extension element of a packet without CSRCs, written by [`write_header`]: as many
+/// bytes as `data` has. Does nothing to a packet without extensions.
+pub fn set_first_extension(packet: &mut [u8], data: &[u8]) {
+    let has_extensions = packet.first().is_some_and(|first| first & 0x1F == 0x10);
+    let Some(profile) = packet.get(12..14).filter(|_| has_extensions) else { return };
+    // After the block's own header: one byte of element header, or two.
+    let start = if profile == ONE_BYTE_PROFILE.to_be_bytes() { 17 } else { 18 };
+    if let Some(place) = packet.get_mut(start..start + data.len()) {
+        place.copy_from_slice(data);
+    }
+}
+
+/// Appends a packet of nothing but padding, 255 bytes of it.
+pub fn write_padding(
+    out: &mut Vec<u8>,
+    payload_type: u8,
+    sequence: u16,
+    timestamp: u32,
+    ssrc: u32,
+    extensions: &[(u8, &[u8])],
+) {
+    let start = out.len();
+    write_header(out, payload_type, false, sequence, timestamp, ssrc, extensions);
+    out[start] |= 0x20;
+    out.resize(out.len() + 254, 0);
+    out.push(255);
+}
+
 /// Fuzz target of this module.
 pub mod fuzz {
     use super::*;
@@ -338,6 +366,36 @@ mod tests {
         check(&[(15, &[1])], 20);
         check(&[(1, &[]), (2, &[1])], 24);
         check(&[(1, &[0; 17])], 36);
+    }
+
+    #[test]
+    fn the_first_extension_can_be_set_later() {
+        fn check(extensions: &[(u8, &[u8])]) {
+            let mut bytes = vec![];
+            write_header(&mut bytes, 96, false, 1, 2, 3, extensions);
+            set_first_extension(&mut bytes, &[7, 8]);
+            let header = RtpHeader::parse(&bytes).unwrap();
+            let read: Vec<_> = header.extensions(&bytes).collect();
+            assert_eq!(read[0], (extensions[0].0, &[7, 8][..]));
+            assert_eq!(read[1..], extensions[1..]);
+        }
+        check(&[(3, &[0, 0])]);
+        check(&[(3, &[0, 0]), (13, &[1])]);
+        check(&[(3, &[0, 0]), (12, &[5; 30])]);
+        let mut bare = vec![];
+        write_header(&mut bare, 96, false, 1, 2, 3, &[]);
+        let before = bare.clone();
+        set_first_extension(&mut bare, &[7, 8]);
+        assert_eq!(bare, before);
+    }
+
+    #[test]
+    fn padding_reads_as_an_empty_payload() {
+        let mut bytes = vec![];
+        write_padding(&mut bytes, 97, 1, 2, 3, &[(3, &[0, 0])]);
+        let header = RtpHeader::parse(&bytes).unwrap();
+        assert!(header.payload.is_empty());
+        assert_eq!(bytes.len(), header.header_len + 255);
     }
 
     #[test]

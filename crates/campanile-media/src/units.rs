@@ -1,6 +1,7 @@
 //! Numbers with units, and the only wrapping arithmetic in the house.
 
 use std::fmt;
+use std::iter::Sum;
 use std::time::Duration;
 
 /// Bits per second.
@@ -28,10 +29,31 @@ impl Bitrate {
         self.0 / 1000
     }
 
+    /// This rate times a factor that is not negative.
+    pub fn scaled(self, factor: f64) -> Bitrate {
+        Bitrate((self.0 as f64 * factor) as u64)
+    }
+
+    /// Bytes that pass within `span`, rounded down.
+    pub fn bytes_in(self, span: Duration) -> u64 {
+        (u128::from(self.0) * span.as_micros() / 8_000_000) as u64
+    }
+
+    /// How long `bytes` take at this rate; for ever (an hour) at none.
+    pub fn time_for(self, bytes: u64) -> Duration {
+        (bytes * 8_000_000).checked_div(self.0).map_or(Duration::from_secs(3600), Duration::from_micros)
+    }
+
     /// The rate at which `bytes` passed within `span`; zero for an empty span.
     pub fn measured(bytes: u64, span: Duration) -> Bitrate {
         let micros = span.as_micros() as u64;
         Bitrate((bytes * 8_000_000).checked_div(micros).unwrap_or(0))
+    }
+}
+
+impl Sum for Bitrate {
+    fn sum<I: Iterator<Item = Bitrate>>(rates: I) -> Bitrate {
+        Bitrate(rates.map(|rate| rate.0).fold(0, u64::saturating_add))
     }
 }
 
@@ -106,6 +128,15 @@ mod tests {
         assert_eq!(Bitrate::measured(125, Duration::from_secs(1)), Bitrate::kbps(1));
         assert_eq!(Bitrate::measured(125, Duration::ZERO), Bitrate::bps(0));
         assert_eq!(Bitrate::measured(75_000, Duration::from_millis(500)).as_kbps(), 1200);
+    }
+
+    #[test]
+    fn a_rate_takes_its_time_for_bytes() {
+        let rate = Bitrate::kbps(800);
+        assert_eq!(rate.bytes_in(Duration::from_millis(10)), 1000);
+        assert_eq!(rate.time_for(1000), Duration::from_millis(10));
+        assert_eq!(rate.scaled(1.5), Bitrate::kbps(1200));
+        assert!(Bitrate::default().time_for(1) > Duration::from_secs(60));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! speak real signaling frames, encoded and decoded both ways, and bare RTP, over [`link`]s that lose, delay and
 //! reorder. No thread, no socket, no clock.
 
+pub mod bed;
 mod client;
 pub mod link;
 mod picture;

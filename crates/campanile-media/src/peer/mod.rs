@@ -7,6 +7,7 @@
 mod dtls;
 mod ice;
 mod outbox;
+mod pacer;
 mod plain;
 pub mod sdp;
 pub mod srtp;
@@ -17,13 +18,18 @@ use std::time::{Duration, Instant};
 pub use dtls::{Certificate, CertificateError, DtlsFailure};
 pub use ice::{IceCredentials, stun_username_local_ufrag};
 pub use outbox::{OUTBOX_BYTES_MAX, Outbox, Run};
+pub use pacer::Urgency;
 
 use dtls::{Dtls, DtlsEvent};
 use ice::Ice;
+use pacer::Pacer;
 use plain::Plain;
 use srtp::{SrtpError, SrtpReceiver, SrtpSender};
 
-use crate::rtp::RtpHeader;
+use crate::estimate::Estimator;
+use crate::rtcp::TransportFeedback;
+use crate::rtp::{self, RtpHeader};
+use crate::units::Bitrate;
 
 /// Without an authentic packet for this long, a peer is [`Disconnected`](PeerState::Disconnected) and sending stops:
 /// six of the checks that browsers make every 2.5 seconds. RFC 7675 5.1 allows 30 seconds without consent.
@@ -115,7 +121,20 @@ pub struct PeerCounters {
 pub struct Peer {
     link: Link,
     outbox: Outbox,
+    pacer: Pacer,
+    estimator: Estimator,
     counters: PeerCounters,
+}
+
+/// What a paced packet says of its departure, in its first header extension element.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Departure {
+    /// Nothing.
+    Unmarked,
+    /// Its number on this transport, of 2 bytes: the peer reports its arrival.
+    Numbered,
+    /// When it left, of 3 bytes (`abs-send-time`), on the clock that began then.
+    Timed(Instant),
 }
 
 enum Link {
@@ -163,7 +182,13 @@ impl Peer {
     }
 
     fn with_link(link: Link) -> Peer {
-        Peer { link, outbox: Outbox::default(), counters: PeerCounters::default() }
+        Peer {
+            link,
+            outbox: Outbox::default(),
+            pacer: Pacer::default(),
+            estimator: Estimator::default(),
+            counters: PeerCounters::default(),
+        }
     }
 
     /// Follows an offer with other ICE credentials than before: from now on only checks under these count. Keys stay,
@@ -264,17 +289,107 @@ impl Peer {
         write: impl FnOnce(&mut Vec<u8>),
         protect: impl FnOnce(&mut SrtpSender, &mut Vec<u8>, usize) -> Result<(), SrtpError>,
     ) -> bool {
-        let (Some(to), PeerState::Connected) = (self.remote_addr(), self.state()) else { return false };
-        let mut keys = match &mut self.link {
-            Link::WebRtc(link) => link.srtp.as_mut(),
-            Link::Plain(_) | Link::Closed => None,
-        };
-        let sent = self.outbox.push(to, |out, start| {
-            write(out);
-            keys.as_mut().is_none_or(|keys| protect(&mut keys.0, out, start).is_ok())
-        });
+        let Some(to) = self.connected_addr() else { return false };
+        let sent = seal_into(&mut self.link, &mut self.outbox, to, write, protect);
         self.counters.send_refused += u64::from(!sent);
         sent
+    }
+
+    fn connected_addr(&self) -> Option<SocketAddr> {
+        self.remote_addr().filter(|_| self.state() == PeerState::Connected)
+    }
+
+    /// Sends one packet of video, at once or when the network bears it: `write` appends it in plaintext, with room in its
+    /// first header extension element for what `departure` says. False as with [`send_rtp`](Self::send_rtp), and when too
+    /// much waits already.
+    pub fn send_video(
+        &mut self,
+        now: Instant,
+        urgency: Urgency,
+        departure: Departure,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        let rate = self.estimator.pacing_rate();
+        if !self.pacer.is_clear(now, rate) {
+            let connected = self.state() == PeerState::Connected;
+            let held = connected && self.pacer.hold(urgency, departure, write);
+            self.counters.send_refused += u64::from(!held);
+            return held;
+        }
+        let sent = self.depart(now, departure, write);
+        self.pacer.left(now, sent.unwrap_or(0), rate);
+        sent.is_some()
+    }
+
+    /// Seals a packet that leaves now; returns its bytes.
+    fn depart(
+        &mut self,
+        now: Instant,
+        departure: Departure,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<usize> {
+        let to = self.connected_addr()?;
+        let estimator = &mut self.estimator;
+        let mut bytes = 0;
+        let write = |out: &mut Vec<u8>| {
+            let start = out.len();
+            write(out);
+            bytes = out.len() - start;
+            match departure {
+                Departure::Unmarked => {}
+                Departure::Numbered => {
+                    let number = estimator.sent(now, bytes);
+                    rtp::set_first_extension(&mut out[start..], &number.to_be_bytes());
+                }
+                Departure::Timed(since) => {
+                    let time = abs_send_time(now.saturating_duration_since(since));
+                    rtp::set_first_extension(&mut out[start..], &time);
+                }
+            }
+        };
+        let sent = seal_into(&mut self.link, &mut self.outbox, to, write, SrtpSender::protect_rtp);
+        self.counters.send_refused += u64::from(!sent);
+        sent.then_some(bytes)
+    }
+
+    /// Lets paced packets go that may leave now.
+    pub fn release(&mut self, now: Instant) {
+        let rate = self.estimator.pacing_rate();
+        while let Some((departure, packet)) = self.pacer.next(now, rate) {
+            self.depart(now, departure, |out| out.extend_from_slice(&packet));
+            self.pacer.recycle(packet);
+        }
+    }
+
+    /// When [`release`](Self::release) has something to do, or a probe wants padding; `None` when nothing waits.
+    pub fn next_release(&self, now: Instant) -> Option<Instant> {
+        let waiting = !self.pacer.is_empty() || self.estimator.wants_padding();
+        waiting.then(|| self.pacer.next_at(now))
+    }
+
+    /// Whether a packet of padding should be sent now, to probe: nothing better waits.
+    pub fn wants_padding(&self, now: Instant) -> bool {
+        self.estimator.wants_padding() && self.pacer.is_clear(now, self.estimator.pacing_rate())
+    }
+
+    /// How long the paced packets that wait will take to leave.
+    pub fn backlog(&self) -> Duration {
+        self.pacer.backlog(self.estimator.pacing_rate())
+    }
+
+    /// Takes the peer's report on what arrived of the numbered packets.
+    pub fn handle_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
+        self.estimator.feedback(now, feedback);
+    }
+
+    /// Takes the peer's own estimate of what it can receive.
+    pub fn handle_remb(&mut self, bitrate: Bitrate) {
+        self.estimator.remb(bitrate);
+    }
+
+    /// What the network to the peer bears.
+    pub fn estimator(&mut self) -> &mut Estimator {
+        &mut self.estimator
     }
 
     /// What waits to be sent.
@@ -421,6 +536,33 @@ impl WebRtc {
             None => {}
         }
     }
+}
+
+/// Writes one packet into the outbox and seals it there, if the link has keys.
+fn seal_into(
+    link: &mut Link,
+    outbox: &mut Outbox,
+    to: SocketAddr,
+    write: impl FnOnce(&mut Vec<u8>),
+    protect: impl FnOnce(&mut SrtpSender, &mut Vec<u8>, usize) -> Result<(), SrtpError>,
+) -> bool {
+    let mut keys = match link {
+        Link::WebRtc(link) => link.srtp.as_mut(),
+        Link::Plain(_) | Link::Closed => None,
+    };
+    outbox.push(to, |out, start| {
+        write(out);
+        keys.as_mut().is_none_or(|keys| protect(&mut keys.0, out, start).is_ok())
+    })
+}
+
+/// The `abs-send-time` extension: seconds in 6.18 fixed point, of any clock (the WebRTC extension of that name).
+fn abs_send_time(since_start: Duration) -> [u8; 3] {
+    // It wraps after 64 seconds, the product before would after years.
+    let micros = since_start.as_micros() % 64_000_000;
+    let fixed = (micros * (1 << 18) / 1_000_000) as u32;
+    let [_, a, b, c] = fixed.to_be_bytes();
+    [a, b, c]
 }
 
 fn push(outbox: &mut Outbox, to: Option<SocketAddr>, packet: &[u8]) {

@@ -1,0 +1,170 @@
+//! From what the delay says to a rate: multiplicative decrease to what arrives, careful increase near the last limit,
+//! brisk increase far from it (draft-ietf-rmcat-gcc-02, section 5.5).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::trend::Usage;
+use super::{CEILING, FLOOR, START};
+use crate::units::Bitrate;
+
+/// What arrives is measured over this long, by the receiver's clock.
+const WINDOW_US: i64 = 500_000;
+/// A decrease goes to this share of what arrives.
+const DECREASE: f64 = 0.85;
+/// An increase far from any known limit, per second.
+const GROWTH_PER_SECOND: f64 = 1.08;
+/// What arrives is no more than this of the rate that may be claimed without having tried it.
+const CLAIM: f64 = 1.5;
+const CLAIM_MORE: Bitrate = Bitrate::kbps(10);
+/// Two decreases are at least this far apart, beside the round trip: the first must be able to show.
+const DECREASE_INTERVAL: Duration = Duration::from_millis(200);
+/// A decrease because of a queue that stays goes at least to this share of the rate.
+const STANDING: f64 = 0.93;
+/// The weight of a new limit among the old ones.
+const LIMIT_WEIGHT: f64 = 0.05;
+/// How many deviations from the mean limit still count as near it.
+const NEAR: f64 = 3.0;
+/// A packet, for the additive increase.
+const PACKET_BITS: f64 = 9600.0;
+
+/// Turns verdicts into a rate.
+#[derive(Debug)]
+pub(super) struct RateControl {
+    rate: Bitrate,
+    may_increase: bool,
+    updated_at: Option<Instant>,
+    decreased_at: Option<Instant>,
+    /// Arrivals of the last [`WINDOW_US`], and their bytes.
+    arrivals: VecDeque<(i64, u32)>,
+    bytes: u64,
+    newest_us: i64,
+    acknowledged: Option<Bitrate>,
+    /// Where the network's limit was met lately: mean and variance relative to the mean, in bits per second.
+    limit: Option<(f64, f64)>,
+}
+
+impl Default for RateControl {
+    fn default() -> RateControl {
+        RateControl {
+            rate: START,
+            may_increase: true,
+            updated_at: None,
+            decreased_at: None,
+            arrivals: VecDeque::new(),
+            bytes: 0,
+            newest_us: i64::MIN,
+            acknowledged: None,
+            limit: None,
+        }
+    }
+}
+
+impl RateControl {
+    /// What may be sent.
+    pub(super) fn rate(&self) -> Bitrate {
+        self.rate
+    }
+
+    /// What arrives, measured over half a second; `None` before that.
+    pub(super) fn acknowledged(&self) -> Option<Bitrate> {
+        self.acknowledged
+    }
+
+    /// A packet has arrived.
+    pub(super) fn arrived(&mut self, arrival_us: i64, bytes: usize) {
+        self.arrivals.push_back((arrival_us, bytes as u32));
+        self.bytes += bytes as u64;
+        self.newest_us = self.newest_us.max(arrival_us);
+        let mut full = false;
+        while let Some(&(oldest, bytes)) = self.arrivals.front()
+            && oldest <= self.newest_us - WINDOW_US
+        {
+            self.arrivals.pop_front();
+            self.bytes -= u64::from(bytes);
+            full = true;
+        }
+        if full || self.acknowledged.is_some() {
+            self.acknowledged = Some(Bitrate::measured(self.bytes, Duration::from_micros(WINDOW_US as u64)));
+        }
+    }
+
+    /// Draws the conclusion from a verdict; true when the rate was taken down.
+    pub(super) fn update(&mut self, now: Instant, usage: Usage, rtt: Duration) -> bool {
+        let elapsed = self.updated_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        self.updated_at = Some(now);
+        match usage {
+            Usage::Over => return self.decrease(now, rtt, self.rate),
+            // Less than now, whatever arrives: what is sent may be more than the rate says.
+            Usage::Standing => return self.decrease(now, rtt, self.rate.scaled(STANDING)),
+            // The queue drains: let it.
+            Usage::Under => self.may_increase = false,
+            Usage::Normal if !self.may_increase => self.may_increase = true,
+            Usage::Normal => self.increase(elapsed.min(Duration::from_secs(1)), rtt),
+        }
+        false
+    }
+
+    /// The rate is at most this.
+    pub(super) fn bound(&mut self, most: Bitrate) {
+        self.rate = self.rate.min(most).max(FLOOR);
+    }
+
+    /// A probe has shown that the network bears this.
+    pub(super) fn found(&mut self, now: Instant, rate: Bitrate) {
+        self.rate = rate.clamp(FLOOR, CEILING);
+        self.updated_at = Some(now);
+        if self.limit.is_some_and(|(mean, _)| rate.as_bps() as f64 > mean * 1.2) {
+            self.limit = None;
+        }
+    }
+
+    fn decrease(&mut self, now: Instant, rtt: Duration, most: Bitrate) -> bool {
+        let pause = DECREASE_INTERVAL + rtt.min(DECREASE_INTERVAL);
+        let soon = self.decreased_at.is_some_and(|at| now.saturating_duration_since(at) < pause);
+        let Some(acknowledged) = self.acknowledged else { return false };
+        self.may_increase = false;
+        if soon {
+            return false;
+        }
+        self.note_limit(acknowledged.as_bps() as f64);
+        let target = acknowledged.scaled(DECREASE).min(most).max(FLOOR);
+        if target >= self.rate {
+            return false;
+        }
+        self.rate = target;
+        self.decreased_at = Some(now);
+        true
+    }
+
+    fn increase(&mut self, elapsed: Duration, rtt: Duration) {
+        let seconds = elapsed.as_secs_f64();
+        let rate = self.rate.as_bps() as f64;
+        let acknowledged = self.acknowledged.map_or(rate, |rate| rate.as_bps() as f64);
+        if self.limit.is_some_and(|(mean, variance)| acknowledged > mean + NEAR * (variance * mean).sqrt()) {
+            self.limit = None;
+        }
+        let near =
+            self.limit.is_some_and(|(mean, variance)| acknowledged > mean - NEAR * (variance * mean).sqrt());
+        let grown = if near {
+            // One packet each time that the answer to the last increase has come.
+            let response = (rtt + Duration::from_millis(100)).as_secs_f64();
+            rate + (PACKET_BITS / response).max(4000.0) * seconds
+        } else {
+            rate * GROWTH_PER_SECOND.powf(seconds) + 1000.0 * seconds
+        };
+        // What has not been tried is not claimed; what was claimed once stands.
+        let most = (acknowledged * CLAIM) as u64 + CLAIM_MORE.as_bps();
+        let most = Bitrate::bps(most).max(self.rate).min(CEILING);
+        self.rate = Bitrate::bps(grown as u64).min(most);
+    }
+
+    fn note_limit(&mut self, met: f64) {
+        let (mean, variance) = self.limit.unwrap_or((met, 400.0));
+        let error = mean - met;
+        let mean = mean - LIMIT_WEIGHT * error;
+        let variance = (1.0 - LIMIT_WEIGHT) * variance + LIMIT_WEIGHT * error * error / mean.max(1.0);
+        // In bits per second relative to the mean: between 0.4 and 2.5 kbit/s of it.
+        self.limit = Some((mean, variance.clamp(400.0, 2500.0)));
+    }
+}

@@ -1,0 +1,157 @@
+//! Holds video back that would leave faster than the network bears, so that it queues here and not there.
+//!
+//! Here it can be overtaken by audio, which never comes this way, and by repairs; and the one who sends it can see how
+//! much waits, and stop. Packets wait in plaintext: they get their transport-wide number, and their seal, when they leave.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::Departure;
+use crate::units::Bitrate;
+
+/// What may leave at once after a pause: enough at high rates for a run of packets in one system call, at low rates one
+/// packet.
+const BURST: Duration = Duration::from_millis(10);
+/// Packets that may wait: a large keyframe of each of a few sources. Who fills this is not listening to
+/// [`Pacer::backlog`].
+const PACKETS_MAX: usize = 1024;
+/// Buffers kept for the next packets.
+const SPARE_MAX: usize = 256;
+
+/// How urgent a paced packet is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Urgency {
+    /// A picture waits for it: it overtakes what is new.
+    Repair,
+    /// In the order of its frames.
+    Media,
+}
+
+/// A packet that waits.
+type Held = (Departure, Vec<u8>);
+
+/// A queue with a rate.
+#[derive(Debug, Default)]
+pub(super) struct Pacer {
+    repairs: VecDeque<Held>,
+    media: VecDeque<Held>,
+    bytes: u64,
+    /// When all that has left would have left at the rate.
+    free_at: Option<Instant>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Pacer {
+    /// Whether a packet may leave now, nothing waiting before it.
+    pub(super) fn is_clear(&self, now: Instant, rate: Option<Bitrate>) -> bool {
+        self.is_empty() && (rate.is_none() || self.has_credit(now))
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.repairs.is_empty() && self.media.is_empty()
+    }
+
+    /// A packet has left.
+    pub(super) fn left(&mut self, now: Instant, bytes: usize, rate: Option<Bitrate>) {
+        let span = rate.map_or(Duration::ZERO, |rate| rate.time_for(bytes as u64));
+        self.free_at = Some(self.free_at.map_or(now, |at| at.max(now)) + span);
+    }
+
+    /// Puts a packet into the queue; false when it is full.
+    pub(super) fn hold(
+        &mut self,
+        urgency: Urgency,
+        departure: Departure,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        if self.repairs.len() + self.media.len() >= PACKETS_MAX {
+            return false;
+        }
+        let mut packet = self.spare.pop().unwrap_or_default();
+        packet.clear();
+        write(&mut packet);
+        self.bytes += packet.len() as u64;
+        match urgency {
+            Urgency::Repair => self.repairs.push_back((departure, packet)),
+            Urgency::Media => self.media.push_back((departure, packet)),
+        }
+        true
+    }
+
+    /// The next packet that may leave now. Give its buffer back with [`recycle`](Self::recycle).
+    pub(super) fn next(&mut self, now: Instant, rate: Option<Bitrate>) -> Option<Held> {
+        if rate.is_some() && !self.has_credit(now) {
+            return None;
+        }
+        let (departure, packet) = self.repairs.pop_front().or_else(|| self.media.pop_front())?;
+        self.bytes -= packet.len() as u64;
+        self.left(now, packet.len(), rate);
+        Some((departure, packet))
+    }
+
+    /// Takes back the buffer of a packet that has left.
+    pub(super) fn recycle(&mut self, packet: Vec<u8>) {
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(packet);
+        }
+    }
+
+    /// When the next packet may leave.
+    pub(super) fn next_at(&self, now: Instant) -> Instant {
+        self.free_at.map_or(now, |at| at.checked_sub(BURST).unwrap_or(at).max(now))
+    }
+
+    /// How long what waits will take to leave.
+    pub(super) fn backlog(&self, rate: Option<Bitrate>) -> Duration {
+        rate.map_or(Duration::ZERO, |rate| rate.time_for(self.bytes))
+    }
+
+    fn has_credit(&self, now: Instant) -> bool {
+        self.free_at.is_none_or(|at| at <= now + BURST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_start;
+
+    const RATE: Option<Bitrate> = Some(Bitrate::kbps(800));
+
+    #[test]
+    fn packets_leave_at_the_rate_and_repairs_overtake() {
+        let (mut pacer, start) = (Pacer::default(), test_start());
+        assert!(pacer.is_clear(start, RATE));
+        for (urgency, name) in [(Urgency::Media, 1), (Urgency::Media, 2), (Urgency::Repair, 3)] {
+            assert!(pacer.hold(urgency, Departure::Unmarked, |out| out.resize(1000, name)));
+        }
+        assert_eq!(pacer.backlog(RATE), Duration::from_millis(30));
+        let mut left = vec![];
+        for ms in 0..100 {
+            let now = start + Duration::from_millis(ms);
+            while let Some((_, packet)) = pacer.next(now, RATE) {
+                left.push((ms, packet[0]));
+                pacer.recycle(packet);
+            }
+        }
+        // 10 ms each, and 10 ms' worth at once after the pause.
+        assert_eq!(left, [(0, 3), (0, 1), (10, 2)]);
+        assert!(pacer.is_empty() && pacer.backlog(RATE).is_zero());
+    }
+
+    #[test]
+    fn without_a_rate_all_leaves_at_once_and_a_full_queue_refuses() {
+        let (mut pacer, start) = (Pacer::default(), test_start());
+        for _ in 0..PACKETS_MAX {
+            assert!(pacer.hold(Urgency::Media, Departure::Unmarked, |out| out.push(0)));
+        }
+        assert!(!pacer.hold(Urgency::Repair, Departure::Unmarked, |out| out.push(0)));
+        let mut count = 0;
+        while pacer.next(start, None).is_some() {
+            count += 1;
+        }
+        assert_eq!(count, PACKETS_MAX);
+        assert!(pacer.is_clear(start, None));
+    }
+}
