@@ -44,9 +44,12 @@ const SUBSCRIPTION_HEADROOM: usize = 3;
 
 /// Data messages in one frame of a replay: up to 64 KB. One by one, a full store would overflow a socket's mailbox.
 const REPLAYED_AT_ONCE: usize = 32;
-/// Ids of a meeting begin at the seconds since then (2020-01-01), so they are higher than in an earlier life of the same
-/// meeting, before everybody was gone for a moment or the worker started anew: clients keep the highest they know.
-const FIRST_IDS_UNIX: Duration = Duration::from_secs(1_577_836_800);
+/// Ids of a meeting begin at a number that rises this fast, so they are higher than in an earlier life of the same meeting,
+/// before everybody was gone for a moment or the worker started anew: clients keep the highest they know. Nobody joins one
+/// meeting faster for long.
+const FIRST_IDS_PER_SECOND: u64 = 50;
+/// The number begins again every 2.5 years, which only a meeting that starts anew on that day would notice.
+const FIRST_IDS_END: u64 = 4_000_000_000;
 
 /// Statuses of an error (signaling specification, section 9.2).
 pub(crate) mod status {
@@ -88,7 +91,8 @@ pub(crate) struct Meeting {
 
 impl Meeting {
     pub(crate) fn new(id: MeetingId, now: Instant, unix: Duration) -> Meeting {
-        let first_id = 1 + unix.saturating_sub(FIRST_IDS_UNIX).as_secs() as u32;
+        let age = unix.as_millis() as u64 * FIRST_IDS_PER_SECOND / 1000;
+        let first_id = 1 + (age % FIRST_IDS_END) as u32;
         // Meetings' ticks are spread over the interval by their ids, so that a worker's load is even.
         let phase = Duration::from_micros(id.0.as_u128() as u64 % TICK.as_micros() as u64);
         Meeting {
@@ -319,6 +323,11 @@ impl Meeting {
         } else {
             info!(meeting_id = %self.id, attendee_id = %attendee, "joined from another device");
             cx.frame(old_id, ServerFrame::AudioStatus(AudioStatus::JoinedFromAnotherDevice));
+        }
+        if !same_page && !attendee.content {
+            // What the old device shares goes with it; the new one has not begun to.
+            let content = AttendeeKey { content: true, ..attendee };
+            self.end_attendee(cx, content, AudioStatus::JoinedFromAnotherDevice);
         }
         Some((entry, muted))
     }

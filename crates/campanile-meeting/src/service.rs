@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use campanile_media::peer::{Certificate, Kind, demux, stun_username_local_ufrag};
 use campanile_media::rtcp;
 use campanile_wire::api::Capabilities;
-use campanile_wire::signaling::{ClientFrame, ServerFrame, close_code};
+use campanile_wire::signaling::{ClientFrame, FrameKind, ServerFrame, close_code};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -333,6 +333,15 @@ impl MediaService {
     pub fn handle_frame(&mut self, now: Instant, session: SessionId, frame: ClientFrame) {
         if let Some(&meeting) = self.sessions.get(&session) {
             self.with_meeting(now, meeting, |meeting, cx| meeting.handle_frame(cx, session, frame));
+        }
+    }
+
+    /// Something has come in that is no frame: its sender is told so, and its session ends.
+    pub fn handle_bad_frame(&mut self, now: Instant, session: SessionId, why: &str) {
+        if let Some(&meeting) = self.sessions.get(&session) {
+            self.with_meeting(now, meeting, |meeting, cx| {
+                meeting.refuse(cx, session, FrameKind::AudioStatus, why);
+            });
         }
     }
 

@@ -17,7 +17,7 @@ use campanile_meeting::service::{
 };
 use campanile_wire::api::{Capabilities, MeetingFeatures};
 use campanile_wire::signaling::{
-    ClientFrame, DataMessage, FrameKind, SERVER_FRAME_BYTES_MAX, Secret, ServerFrame, decode, decode_server,
+    ClientFrame, DataMessage, SERVER_FRAME_BYTES_MAX, Secret, ServerFrame, decode, decode_server,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -737,10 +737,8 @@ impl Inner {
                 self.drain();
             }
             Err(why) => {
-                let on = FrameKind::AudioStatus;
-                let frame = ServerFrame::Error { status: 400, description: why.to_string(), on };
-                self.send_frame(session, &frame);
-                self.close(session, 4400);
+                self.service.handle_bad_frame(self.now, session, &why.to_string());
+                self.drain();
             }
         }
     }

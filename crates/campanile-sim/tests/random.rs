@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use campanile_meeting::service::Limits;
 use campanile_sim::{Camera, Conditions, Page, Seed, State, Trace, Watch, World, millis, secs};
-use campanile_wire::signaling::ClientFrame;
+use campanile_wire::signaling::{AudioStreamIdInfo, ClientFrame, ServerFrame};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
@@ -163,6 +163,21 @@ impl Story {
                 self.over = true;
                 self.world.end_meeting();
             }
+            39 => match self.choose(4) {
+                0 => {
+                    let down = self.choose(3000) as u64;
+                    self.world.kill_server();
+                    self.world.run_for(millis(down));
+                    self.world.start_server();
+                }
+                1 => {
+                    let drained = self.choose(3000) as u64;
+                    self.world.drain_server(secs(1));
+                    self.world.run_for(millis(drained));
+                    self.world.cancel_drain();
+                }
+                _ => {}
+            },
             _ => {}
         }
     }
@@ -196,6 +211,18 @@ impl Story {
                 assert_eq!(breaks, [0; 4], "{name}: {seen:?}");
             }
             assert_eq!(client.audio_breaks, 0, "{name}");
+            let mut gone = BTreeSet::new();
+            for entry in client.frames.iter().flat_map(|(_, frame)| match frame {
+                ServerFrame::AudioStreamIdInfo(entries) => &entries[..],
+                _ => &[],
+            }) {
+                if let AudioStreamIdInfo::Left { audio_stream_id, .. } = entry {
+                    assert!(
+                        gone.insert(*audio_stream_id),
+                        "{name} was told twice that {audio_stream_id} left"
+                    );
+                }
+            }
         }
         let expected: BTreeSet<String> = in_it.iter().map(|page| page.id()).collect();
         assert_eq!(expected.len(), in_it.len(), "an attendee is in twice");

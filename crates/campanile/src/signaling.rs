@@ -14,7 +14,7 @@ use axum::{Extension, Router};
 use campanile_meeting::bucket::TokenBucket;
 use campanile_meeting::ids::{MeetingId, SessionId};
 use campanile_meeting::registry::JoinError;
-use campanile_wire::signaling::{ClientFrame, FRAME_BYTES_MAX, FrameKind, ServerFrame, close_code, decode};
+use campanile_wire::signaling::{ClientFrame, close_code, decode};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
@@ -101,6 +101,8 @@ async fn run(
     mut mailbox: Mailbox,
     socket: &mut WebSocket,
 ) {
+    // After a bad frame nothing more is read: the mailbox brings the reason and the close.
+    let mut refused = false;
     let mut promotions = TokenBucket::new(Instant::now(), PROMOTIONS_PER_SECOND, PROMOTIONS_BURST);
     loop {
         tokio::select! {
@@ -116,23 +118,18 @@ async fn run(
                 Some(ToSocket::Close { code, reason }) => return close(socket, code, reason).await,
                 None => return close(socket, close_code::TOO_MUCH, "too slow").await,
             },
-            incoming = socket.recv() => {
-                let bytes = match incoming {
-                    None => return,
+            incoming = socket.recv(), if !refused => {
+                let frame = match incoming {
+                    None | Some(Ok(Message::Close(_))) => return,
                     Some(Err(error)) => {
                         debug!(session = session.0, %error, "connection lost");
                         return;
                     }
-                    Some(Ok(Message::Close(_))) => return,
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                    Some(Ok(Message::Text(_))) => return refuse(socket, "frames are binary messages").await,
-                    Some(Ok(Message::Binary(bytes))) => bytes,
+                    Some(Ok(Message::Text(_))) => Err("frames are binary messages".to_owned()),
+                    Some(Ok(Message::Binary(bytes))) => decode(&bytes).map_err(|why| why.to_string()),
                 };
-                if bytes.len() > FRAME_BYTES_MAX {
-                    let why = format!("a frame has at most {FRAME_BYTES_MAX} bytes, not {}", bytes.len());
-                    return refuse(socket, &why).await;
-                }
-                match decode(&bytes) {
+                match frame {
                     Ok(ClientFrame::PrimaryMeetingJoin { join_token, .. }) => {
                         if !promotions.take(Instant::now()) {
                             return close(socket, close_code::TOO_MUCH, "too many promotions").await;
@@ -142,21 +139,14 @@ async fn run(
                         state.worker.promote(session, admitted);
                     }
                     Ok(frame) => state.worker.frame(session, frame).await,
-                    Err(why) => return refuse(socket, &why.to_string()).await,
+                    Err(why) => {
+                        refused = true;
+                        state.worker.bad_frame(session, why).await;
+                    }
                 }
             }
         }
     }
-}
-
-/// Says what was wrong and closes. A bare close would leave an unmodified client in a session that is none.
-async fn refuse(socket: &mut WebSocket, why: &str) {
-    let timestamp_ms = std::time::SystemTime::now()
-        .duration_since(std::time::SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64);
-    let frame = ServerFrame::Error { status: 400, description: why.to_owned(), on: FrameKind::AudioStatus };
-    let _ = timeout(WRITE_TIMEOUT, socket.send(Message::Binary(frame.encode(timestamp_ms).into()))).await;
-    close(socket, close_code::BAD_FRAME, why).await;
 }
 
 /// Closes, and waits a moment for the answer: a connection torn down with unread data would take the code with it.

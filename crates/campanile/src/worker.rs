@@ -88,6 +88,7 @@ enum Control {
 
 enum FromSocket {
     Frame(Box<ClientFrame>),
+    BadFrame(String),
     Disconnected,
 }
 
@@ -115,6 +116,11 @@ impl WorkerHandle {
     /// Passes on a frame; waits while the worker has too many.
     pub async fn frame(&self, session: SessionId, frame: ClientFrame) {
         self.pass_on(session, FromSocket::Frame(Box::new(frame))).await;
+    }
+
+    /// Tells of something that is no frame; the mailbox brings the end.
+    pub async fn bad_frame(&self, session: SessionId, why: String) {
+        self.pass_on(session, FromSocket::BadFrame(why)).await;
     }
 
     /// Tells that a socket is gone.
@@ -257,6 +263,9 @@ impl Worker {
             match what {
                 FromSocket::Frame(frame) => {
                     self.guarded(|service| service.handle_frame(now, session, *frame))
+                }
+                FromSocket::BadFrame(why) => {
+                    self.guarded(|service| service.handle_bad_frame(now, session, &why));
                 }
                 FromSocket::Disconnected => {
                     self.mailboxes.remove(&session);
