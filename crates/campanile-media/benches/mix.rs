@@ -164,7 +164,9 @@ fn run(case: &Case, voice: &[Vec<u8>]) -> (Duration, Duration, f64) {
 
 fn main() {
     let voice = voice();
-    println!("CELT, complexity 8, 32 kbit/s mono out; hybrid speech, 32 kbit/s, in");
+    println!(
+        "out: 32 kbit/s mono, complexity 7 (6 in a crowd), hybrid or CELT by its own choice; in: hybrid speech, 32 kbit/s"
+    );
     println!(
         "{:<44} {:>10} {:>10} {:>12} {:>9} {:>7}",
         "meeting", "tick us", "all us", "us/person", "of a core", "allocs"

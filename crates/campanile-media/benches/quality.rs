@@ -1,8 +1,9 @@
-//! How speech sounds through the mixer: `cargo bench -p campanile-media --bench quality -- SPEECH`, where SPEECH is a file of
-//! raw 48 kHz mono 16-bit little-endian samples (see `bench/audio_beside_janus.py` for one of espeak-ng and sox).
+//! How speech sounds through the mixer: `cargo bench -p campanile-media --bench quality -- SPEECH [FOLDER]`, where SPEECH is
+//! a file of raw 48 kHz mono 16-bit little-endian samples. What is heard of it is also written to FOLDER, in the same format,
+//! for other judges; `quality.py` beside this file makes speech, runs this, and lets PESQ and ViSQOL judge.
 //!
-//! The measure is a spectral distance: the energies of 20 ms frames (Hann window) in the 24 Bark bands, in dB, the difference
-//! between what was said and what is heard, root mean square over all bands within 50 dB of the frame's loudest, of
+//! The measure here is a spectral distance: the energies of 20 ms frames (Hann window) in the 24 Bark bands, in dB, the
+//! difference between what was said and what is heard, root mean square over all bands within 50 dB of the frame's loudest, of
 //! all frames louder than -50 dB. 0 is perfect; lower is better. It knows nothing of phase and little of masking; it tells which
 //! of two codings of the same speech at the same rate keeps more of its spectrum, and no more than that.
 //!
@@ -11,9 +12,10 @@
 #![allow(missing_docs)]
 #![allow(clippy::disallowed_methods)] // reads a file and starts a clock: this is a shell, not the core
 
+use std::path::PathBuf;
 use std::time::Instant;
 
-use campanile_media::mix::{AudioPacket, FRAME_SAMPLES, LegId, Mixer, Profile, TICK};
+use campanile_media::mix::{AudioPacket, FRAME_SAMPLES, LegId, Mixer, Profile, SILENCE, TICK};
 use campanile_opus::{Application, Bandwidth, Channels, Decoder, Encoder, EncoderConfig, Signal};
 
 /// Upper edges of the Bark bands, in Hz (Zwicker 1961).
@@ -25,48 +27,63 @@ const BARK_HZ: [f32; 24] = [
 const DELAY_MAX: usize = 4_800;
 
 fn main() {
-    let file = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let Some(file) = file else { return println!("quality: give a file of speech") };
+    let mut files = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
+    let Some(file) = files.next() else { return println!("quality: give a file of speech") };
     let bytes = std::fs::read(file).expect("the file of samples");
     let said: Vec<f32> = bytes
         .chunks_exact(2)
         .map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])) / 32_768.0)
         .collect();
+    let bench = Bench { said, folder: files.next().map(PathBuf::from) };
     let uplink = encoder(Application::Voip, 32_000, 9);
-    let packets = encode(uplink, &said);
+    let packets = encode(uplink, &bench.said);
     let direct = decode(&packets);
-    report("uplink alone", &packets, &said, &direct);
+    bench.report("uplink alone", &packets);
     for (name, profile, bitrate_bps) in [
         ("32", Profile::Speech, 32_000),
         ("40", Profile::ClearSpeech, 40_000),
         ("64", Profile::Music, 64_000),
     ] {
-        let mixed = mix(&packets, profile);
-        report(&format!("campanile, {name} kbit/s"), &mixed, &said, &decode(&mixed));
+        bench.report(&format!("campanile {name}"), &mix(&packets, profile, false));
+        bench.report(&format!("campanile {name} interjecting"), &mix(&packets, profile, true));
         let theirs = encode(encoder(Application::Voip, bitrate_bps, 4), &direct);
-        report(&format!("as AudioBridge, {name} kbit/s"), &theirs, &said, &decode(&theirs));
+        bench.report(&format!("as AudioBridge {name}"), &theirs);
     }
 }
 
-fn report(name: &str, packets: &[Vec<u8>], said: &[f32], heard: &[f32]) {
-    let kbps = packets.iter().map(Vec::len).sum::<usize>() as f32 * 8.0 / (packets.len() as f32 * 20.0);
-    // TOC, RFC 6716 section 3.1: configurations from 16 on are CELT, from 12 on hybrid, below SILK.
-    let modes = packets.iter().fold([0; 3], |mut modes, packet| {
-        modes[match packet[0] >> 3 {
-            16.. => 2,
-            12.. => 1,
-            _ => 0,
-        }] += 1;
-        modes
-    });
-    let (distance_db, delay) = distance(said, heard);
-    println!(
-        "{name:28} {distance_db:6.2} dB at {kbps:5.1} kbit/s; {:5.1} ms late; {} SILK, {} hybrid, {} CELT packets",
-        delay as f32 / 48.0,
-        modes[0],
-        modes[1],
-        modes[2]
-    );
+struct Bench {
+    said: Vec<f32>,
+    folder: Option<PathBuf>,
+}
+
+impl Bench {
+    fn report(&self, name: &str, packets: &[Vec<u8>]) {
+        let heard = decode(packets);
+        if let Some(folder) = &self.folder {
+            let sample =
+                |sample: &f32| ((sample * 32_768.0).round().clamp(-32_768.0, 32_767.0) as i16).to_le_bytes();
+            let bytes: Vec<u8> = heard.iter().flat_map(sample).collect();
+            std::fs::write(folder.join(name), bytes).expect("the folder can be written to");
+        }
+        let kbps = packets.iter().map(Vec::len).sum::<usize>() as f32 * 8.0 / (packets.len() as f32 * 20.0);
+        // TOC, RFC 6716 section 3.1: configurations from 16 on are CELT, from 12 on hybrid, below SILK.
+        let modes = packets.iter().fold([0; 3], |mut modes, packet| {
+            modes[match packet[0] >> 3 {
+                16.. => 2,
+                12.. => 1,
+                _ => 0,
+            }] += 1;
+            modes
+        });
+        let (distance_db, delay) = distance(&self.said, &heard);
+        println!(
+            "{name:26} {distance_db:6.2} dB at {kbps:5.1} kbit/s; {:5.1} ms late; {} SILK, {} hybrid, {} CELT packets",
+            delay as f32 / 48.0,
+            modes[0],
+            modes[1],
+            modes[2]
+        );
+    }
 }
 
 fn encoder(application: Application, bitrate_bps: u32, complexity: u8) -> Encoder {
@@ -95,15 +112,27 @@ fn decode(packets: &[Vec<u8>]) -> Vec<f32> {
     pcm
 }
 
-fn mix(packets: &[Vec<u8>], profile: Profile) -> Vec<Vec<u8>> {
+/// What a listener gets. One who interjects makes a sound at -50 dB for half of every three seconds, and so moves between the
+/// shared stream and one of their own.
+fn mix(packets: &[Vec<u8>], profile: Profile, interjecting: bool) -> Vec<Vec<u8>> {
     let (mut mixer, mut now, speaker, listener) = (Mixer::new(), Instant::now(), LegId(1), LegId(2));
     mixer.add(speaker, 1, true);
     mixer.add(listener, 2, true);
     mixer.set_profile(listener, profile);
+    let hum: Vec<f32> = (0..packets.len() * FRAME_SAMPLES).map(|i| 0.003 * turn(i % 480, 480).1).collect();
+    let hum = encode(encoder(Application::Voip, 32_000, 5), &hum);
     let mut tick = |(n, packet): (usize, &Vec<u8>)| {
         now += TICK;
         let (sequence, timestamp) = (n as u16, (n * FRAME_SAMPLES) as u32);
-        mixer.push(now, speaker, AudioPacket { sequence, timestamp, level_db: Some(20), payload: packet });
+        let mut push = |leg, level_db, payload: &[u8]| {
+            mixer.push(now, leg, AudioPacket { sequence, timestamp, level_db: Some(level_db), payload });
+        };
+        push(speaker, 20, packet);
+        if interjecting && n % 150 < 75 {
+            push(listener, 53, &hum[n]);
+        } else {
+            push(listener, 127, &SILENCE);
+        }
         mixer.tick(now);
         mixer.payload_for(listener).to_vec()
     };

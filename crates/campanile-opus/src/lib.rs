@@ -109,6 +109,7 @@ pub struct EncoderConfig {
 pub struct Encoder {
     state: NonNull<sys::OpusEncoder>,
     channels: Channels,
+    application: Application,
 }
 
 // SAFETY: the state belongs to this value alone and libopus keeps nothing in thread-local or global variables.
@@ -129,7 +130,7 @@ impl Encoder {
         };
         check(code)?;
         let state = NonNull::new(state).ok_or(OpusError::Internal(sys::OPUS_ALLOC_FAIL))?;
-        let mut encoder = Encoder { state, channels: config.channels };
+        let mut encoder = Encoder { state, channels: config.channels, application: config.application };
         encoder.set(sys::OPUS_SET_BITRATE_REQUEST, c_len(config.bitrate_bps as usize)?)?;
         encoder.set(sys::OPUS_SET_COMPLEXITY_REQUEST, c_int::from(config.complexity))?;
         encoder.set(sys::OPUS_SET_SIGNAL_REQUEST, config.signal as c_int)?;
@@ -148,6 +149,40 @@ impl Encoder {
     pub fn set_inband_fec(&mut self, loss_percent: u8) -> Result<(), OpusError> {
         self.set(sys::OPUS_SET_INBAND_FEC_REQUEST, c_int::from(loss_percent > 0))?;
         self.set(sys::OPUS_SET_PACKET_LOSS_PERC_REQUEST, c_int::from(loss_percent))
+    }
+
+    /// The kind of sound to expect from now on.
+    pub fn set_signal(&mut self, signal: Signal) {
+        self.set(sys::OPUS_SET_SIGNAL_REQUEST, signal as c_int).expect("every encoder knows every kind");
+    }
+
+    /// The effort from now on, 0 (least) to 10. Fails with `BadArgument` beyond.
+    pub fn set_complexity(&mut self, complexity: u8) -> Result<(), OpusError> {
+        self.set(sys::OPUS_SET_COMPLEXITY_REQUEST, c_int::from(complexity))
+    }
+
+    /// Becomes what `other` is, settings and all sound heard so far: from here on both make the same packets of the same
+    /// sound, so that a decoder of the one may go on with the other. Fails with `BadArgument` unless both are for the
+    /// same channels and application, which must not be [`Application::Celt`].
+    pub fn copy_from(&mut self, other: &Encoder) -> Result<(), OpusError> {
+        let (kind, others) = ((self.channels, self.application), (other.channels, other.application));
+        // An encoder of CELT alone is smaller than libopus tells.
+        if kind != others || self.application == Application::Celt {
+            return Err(OpusError::BadArgument);
+        }
+        // SAFETY: takes a plain number.
+        let bytes = check(unsafe { sys::opus_encoder_get_size(self.channels as c_int) })?;
+        // SAFETY: both are live encoders of that size, which `opus_encoder_create` has allocated for these channels and
+        // either of the two applications left, and different ones, since one is borrowed mutably. The state is one block
+        // without pointers into itself, to be copied by its bytes (opus.h, "Opus Encoder").
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                other.state.as_ptr().cast::<u8>(),
+                self.state.as_ptr().cast::<u8>(),
+                bytes,
+            );
+        }
+        Ok(())
     }
 
     /// Forgets all sound heard so far; the settings stay.

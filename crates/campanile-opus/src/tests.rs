@@ -104,6 +104,33 @@ fn a_packet_without_prediction_starts_a_fresh_decoder_cleanly() {
 }
 
 #[test]
+fn a_copied_encoder_goes_on_where_the_other_was() {
+    let audio = || {
+        Encoder::new(EncoderConfig {
+            channels: Channels::Mono,
+            application: Application::Audio,
+            bitrate_bps: 32_000,
+            complexity: 7,
+            signal: Signal::Auto,
+            bandwidth: Bandwidth::Full,
+        })
+        .unwrap()
+    };
+    for (signal, configuration) in [(Signal::Voice, 15), (Signal::Music, 31)] {
+        let (mut first, mut second) = (audio(), audio());
+        first.set_signal(signal);
+        packets(&mut first, 440.0, 30);
+        packets(&mut second, 3_000.0, 7);
+        second.copy_from(&first).unwrap();
+        let (first, second) = (packets(&mut first, 300.0, 20), packets(&mut second, 300.0, 20));
+        assert_eq!(first, second);
+        assert_eq!(first[0][0] >> 3, configuration, "RFC 6716 table 2: hybrid, or CELT, of full band");
+    }
+    assert_eq!(audio().copy_from(&voip()), Err(OpusError::BadArgument));
+    assert_eq!(celt().copy_from(&celt()), Err(OpusError::BadArgument));
+}
+
+#[test]
 fn a_lost_frame_comes_back_from_the_next_packet_or_is_concealed() {
     let packets = packets(&mut voip(), 300.0, 30);
     assert!(has_fec(&packets[25]), "VOIP at 20 % declared loss should carry copies");

@@ -3,8 +3,8 @@
 //! One [`Mixer`] serves one meeting. It decodes only who may be heard (the eight loudest by the levels that senders
 //! announce, checked against what was decoded), adds them up, and encodes once per quality ([`Profile`]) for all who are
 //! silent and once more for each who is heard, because only theirs differs. When nobody speaks nothing is encoded: the
-//! packet is canned. A listener changes streams with one packet that refers to none before it. Nobody is held to the
-//! quality of another.
+//! packet is canned. A listener who begins to speak gets a copy of the shared encoder, and so hears no seam; one who has
+//! fallen silent comes back with one packet that refers to none before it. Nobody is held to the quality of another.
 //!
 //! RTP, encryption and the rhythm of ticks are the caller's; so is deciding who may speak and who is muted.
 
@@ -359,6 +359,7 @@ impl Mixer {
             }
         }
         let (quiet, joined) = self.assign(now);
+        let crowded = self.heard_owners.len() > VOICES_MAX;
 
         if self.sums.is_none() && self.heard_owners.is_empty() {
             return; // until somebody has spoken there are no streams, and canned silence needs none
@@ -385,14 +386,14 @@ impl Mixer {
             for personal in theirs {
                 personal.stream.mix(others);
                 let joined = std::mem::take(&mut personal.joined);
-                if personal.stream.encode(joined).is_err() {
+                if personal.stream.encode(joined, crowded).is_err() {
                     personal.stream.rest(); // no memory for an encoder: silence in time is the best left
                 }
             }
         }
         for (profile, shared) in self.shared.iter_mut().enumerate() {
             let Some(shared) = shared else { continue };
-            if quiet[profile] == 0 || shared.encode(joined[profile]).is_err() {
+            if quiet[profile] == 0 || shared.encode(joined[profile], crowded).is_err() {
                 shared.rest();
             }
         }
@@ -411,7 +412,8 @@ impl Mixer {
         let (mut quiet, mut joined) = ([0; PROFILES], [false; PROFILES]);
         for leg in self.legs.values_mut() {
             let speaks = self.heard_owners.contains(&leg.owner);
-            let comes = leg.hears_personal.replace(speaks) != Some(speaks);
+            let before = leg.hears_personal.replace(speaks);
+            let comes = before != Some(speaks);
             if comes {
                 leg.hears_since = self.ticks;
             }
@@ -436,8 +438,9 @@ impl Mixer {
                     self.personal.len() - 1
                 });
                 let personal = &mut self.personal[at];
-                (personal.owner, personal.active, personal.joined) = (owner, true, true);
-                personal.stream.branch_from(shared);
+                let goes_on = personal.stream.branch_from(shared);
+                personal.joined = !(goes_on && before == Some(false));
+                (personal.owner, personal.active) = (owner, true);
             }
         }
         (quiet, joined)

@@ -57,11 +57,22 @@ impl Stream {
         self.profile
     }
 
-    /// Takes the place of `other` for some of its listeners, before either is given this tick's mix.
-    pub(super) fn branch_from(&mut self, other: &Stream) {
+    /// Takes the place of `other` for some of its listeners, before either is given this tick's mix. Returns whether their
+    /// decoders will not notice.
+    pub(super) fn branch_from(&mut self, other: &Stream) -> bool {
         self.sound.clone_from(&other.sound);
         self.limiter = other.limiter;
-        self.running = false;
+        self.running = other.running && self.copy_encoder(other).is_ok();
+        self.running == other.running
+    }
+
+    fn copy_encoder(&mut self, other: &Stream) -> Result<(), OpusError> {
+        let Some(theirs) = &other.encoder else { return Ok(()) };
+        let own = match &mut self.encoder {
+            Some(encoder) => encoder,
+            empty => empty.insert(Encoder::new(self.profile.encoder())?),
+        };
+        own.copy_from(theirs)
     }
 
     /// The mix of this tick.
@@ -77,11 +88,11 @@ impl Stream {
     }
 
     /// Makes this tick's packet. `joined` says that somebody's decoder comes over from another stream, which costs
-    /// one packet without prediction.
+    /// one packet without prediction; `crowded`, that this is one of many mixes.
     ///
     /// Silence is canned once the encoder has taken in one frame of it, so that the overlap of the last sound is
     /// played out. On the way back the encoder begins anew, as the decoder does.
-    pub(super) fn encode(&mut self, joined: bool) -> Result<(), OpusError> {
+    pub(super) fn encode(&mut self, joined: bool, crowded: bool) -> Result<(), OpusError> {
         if self.sound.is_silent() && self.before.is_silent() {
             self.rest();
             return Ok(());
@@ -90,6 +101,9 @@ impl Stream {
             Some(encoder) => encoder,
             empty => empty.insert(Encoder::new(self.profile.encoder())?),
         };
+        let (signal, complexity) = self.profile.effort(crowded);
+        encoder.set_signal(signal);
+        encoder.set_complexity(complexity)?;
         let payload = &mut self.payloads[self.at];
         let interleaved = &mut self.interleaved;
         let mut encode = |encoder: &mut Encoder, sound: &Sound| {

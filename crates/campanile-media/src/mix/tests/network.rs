@@ -19,7 +19,7 @@ struct Outcome {
 type Fate = Box<dyn FnMut(usize) -> Option<f32>>;
 
 /// Speech-like: syllables of a third of a second, gliding in pitch, with pauses between words.
-fn speech() -> Tune {
+pub(super) fn speech() -> Tune {
     let mut phase = 0.0f64;
     Box::new(move |sample| {
         let seconds = sample as f64 / 48_000.0;

@@ -347,3 +347,54 @@ fn a_voice_taken_up_in_the_middle_does_not_blare() {
         assert!(peak < 0.055, "{peak}");
     }
 }
+
+/// Someone comes and goes in the middle of another's speech. On the way to a stream of their own they hear no seam at all, since
+/// its encoder is a copy; on the way back they are with the others from the first frame, which for all of them refers to
+/// none before it.
+#[test]
+fn a_move_in_the_middle_of_speech_is_no_seam_in_any_profile() {
+    const FROM: usize = 60;
+    const TICKS: usize = 800;
+    for profile in Profile::ALL {
+        let mut world = World::new();
+        world.join(ANN, network::speech());
+        world.join(BOB, bursts(1_500.0, 0.2, 60, 90));
+        world.join(EVE, silence());
+        world.mixer.set_profile(BOB, profile);
+        world.mixer.set_profile(EVE, profile);
+        let (mut moves, mut spoken_in_speech_mode, mut before) = (Vec::new(), 0, None);
+        for tick in 0..TICKS {
+            world.run(1);
+            let personal = world.mixer.legs[&BOB].hears_personal;
+            if personal != before && (FROM..TICKS - 10).contains(&tick) {
+                moves.push((tick, personal));
+            }
+            before = personal;
+            // Below 16 the configuration is SILK or hybrid (RFC 6716 table 2).
+            spoken_in_speech_mode += usize::from(world.mixer.payload_for(EVE)[0] >> 3 < 16);
+        }
+        assert!(moves.len() >= 8, "{moves:?}");
+        let is_for_speech = matches!(profile, Profile::Speech | Profile::ClearSpeech | Profile::Mobile);
+        assert!(!is_for_speech || spoken_in_speech_mode > TICKS / 2, "{profile:?}: {spoken_in_speech_mode}");
+        let (moving, steady) =
+            (snr_by_frame(world.client(BOB), FROM, TICKS), snr_by_frame(world.client(EVE), FROM, TICKS));
+        let (mut worst, mut apart) = (f32::MAX, 0.0f32);
+        for (tick, personal) in moves {
+            for at in tick..tick + 6 {
+                let said = rms_db(&world.client(BOB).mix[at * FRAME_SAMPLES..][..FRAME_SAMPLES]);
+                // In a pause there is nothing to be faithful to.
+                if said < -40.0 {
+                    continue;
+                }
+                if personal == Some(true) {
+                    worst = worst.min(moving[at - FROM]);
+                } else {
+                    apart = apart.max((moving[at - FROM] - steady[at - FROM]).abs());
+                }
+            }
+        }
+        println!("{profile:?}: after a move away at least {worst:.1} dB, after one back {apart:.1} dB apart");
+        assert!(worst > 8.0, "{profile:?}: {worst} dB");
+        assert!(apart < 1.0, "{profile:?}: {apart} dB");
+    }
+}
