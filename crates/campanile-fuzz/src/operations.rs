@@ -9,7 +9,9 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use campanile_media::peer::Certificate;
-use campanile_media::peer::sdp::{Direction, PlainSection, SectionKind, SimulcastRid, plain_offer};
+use campanile_media::peer::sdp::{
+    Candidates, Direction, PlainSection, SectionKind, SimulcastRid, plain_offer,
+};
 use campanile_media::{rtcp, rtp};
 use campanile_meeting::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use campanile_meeting::registry::Admission;
@@ -108,7 +110,7 @@ impl World {
         let now = Instant::now();
         let config = ServiceConfig {
             certificate: CERTIFICATE.clone(),
-            media_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)),
+            candidates: Candidates { udp: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7000))), tcp: None },
             allow_plain: true,
             limits: Limits::default(),
         };
@@ -306,7 +308,7 @@ impl World {
                 Some(Output::Datagrams { to, segment_size, bytes }) => {
                     assert!(!bytes.is_empty() && segment_size > 0 && bytes.len() < 65_536);
                     bytes_sent += bytes.len();
-                    *self.datagrams.entry(to.port()).or_default() +=
+                    *self.datagrams.entry(to.addr.port()).or_default() +=
                         bytes.len().div_ceil(segment_size) as u32;
                 }
                 Some(Output::Frame { session, frame }) => {

@@ -1,12 +1,11 @@
 //! One session's media link: the peer, what was negotiated with it, and its RTP bookkeeping.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use campanile_media::forward::{Rewritten, StoredPacket, write_copy, write_retransmission};
 use campanile_media::mix::{LegId, Mixer, SILENCE};
 use campanile_media::peer::sdp::{Codec, Extensions, NegotiatedCodec};
-use campanile_media::peer::{IceCredentials, Peer};
+use campanile_media::peer::{IceCredentials, Peer, PeerAddr};
 use campanile_media::rtcp::{self, ReceptionStats, ReportBlock, SenderInfo, TwccRecorder};
 use campanile_media::rtp::{self, RtpHeader};
 
@@ -31,7 +30,7 @@ pub(crate) struct MediaLink {
     /// The video codecs that the client decodes, as far as its offers tell.
     pub(crate) decodable: Vec<Codec>,
     /// The addresses that the service finds it by.
-    pub(crate) known_addresses: Vec<SocketAddr>,
+    pub(crate) known_addresses: Vec<PeerAddr>,
     pub(crate) audio: Option<AudioLink>,
     pub(crate) camera: Option<CameraLink>,
     pub(crate) downlinks: Vec<Downlink>,

@@ -1,11 +1,10 @@
 //! One live meeting: who is in it, what each is told, and when it ends.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use campanile_media::mix::{LegId, Mixer};
-use campanile_media::peer::{Peer, PeerState};
+use campanile_media::peer::{Peer, PeerAddr, PeerState};
 use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::{
     Adaption, AudioStatus, AudioStreamIdInfo, ClientFrame, DataMessage, FrameKind, Index, Join, JoinAck,
@@ -538,7 +537,7 @@ impl Meeting {
         &mut self,
         cx: &mut Cx<'_>,
         id: SessionId,
-        from: SocketAddr,
+        from: PeerAddr,
         bytes: &mut [u8],
     ) {
         self.receive_datagram(cx, id, from, bytes);
@@ -546,7 +545,7 @@ impl Meeting {
     }
 
     /// Learns where the peer is, and announces the attendee once its media path stands.
-    pub(crate) fn note_connected(&mut self, cx: &mut Cx<'_>, id: SessionId, from: Option<SocketAddr>) {
+    pub(crate) fn note_connected(&mut self, cx: &mut Cx<'_>, id: SessionId, from: Option<PeerAddr>) {
         let meeting = self.id;
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(link) = &mut session.link else { return };

@@ -4,10 +4,10 @@
 //! finds the meeting for each input and leaves the rest to `Meeting`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use campanile_media::peer::{Certificate, Kind, demux, stun_username_local_ufrag};
+use campanile_media::peer::sdp::Candidates;
+use campanile_media::peer::{Certificate, Kind, PeerAddr, demux, stun_username_local_ufrag};
 use campanile_media::rtcp;
 use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::{ClientFrame, FrameKind, ServerFrame, close_code};
@@ -25,8 +25,8 @@ use crate::registry::{Admission, JoinError};
 pub struct ServiceConfig {
     /// The DTLS identity of this worker.
     pub certificate: Certificate,
-    /// The address that answers announce as the only candidate.
-    pub media_address: SocketAddr,
+    /// The addresses that answers announce.
+    pub candidates: Candidates,
     /// Whether an offer of bare RTP is accepted: by simulators and gateways, never from the network.
     pub allow_plain: bool,
     /// What a meeting may hold.
@@ -118,7 +118,7 @@ pub enum Output<'a> {
     /// Send these datagrams: `bytes` cut into pieces of `segment_size`, the last of which may be shorter.
     Datagrams {
         /// Where to.
-        to: SocketAddr,
+        to: PeerAddr,
         /// Bytes of each datagram.
         segment_size: usize,
         /// All of them, one behind another.
@@ -175,7 +175,7 @@ pub struct MediaService {
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     by_ufrag: HashMap<String, (MeetingId, SessionId)>,
-    by_address: HashMap<SocketAddr, Place>,
+    by_address: HashMap<PeerAddr, Place>,
 }
 
 /// Whose an address is.
@@ -236,7 +236,7 @@ impl Directory {
         &mut self,
         now: Instant,
         link: &mut MediaLink,
-        address: SocketAddr,
+        address: PeerAddr,
         meeting: MeetingId,
         session: SessionId,
     ) {
@@ -268,7 +268,7 @@ impl Directory {
     }
 
     /// An address may have passed to another session meanwhile (the same browser, reconnecting).
-    fn forget_address(&mut self, address: SocketAddr, session: SessionId) {
+    fn forget_address(&mut self, address: PeerAddr, session: SessionId) {
         if self.by_address.get(&address).is_some_and(|place| place.session == session) {
             self.by_address.remove(&address);
         }
@@ -404,7 +404,8 @@ impl MediaService {
     }
 
     /// A datagram has come in; it is decrypted in place.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &mut [u8]) {
+    pub fn handle_datagram(&mut self, now: Instant, from: impl Into<PeerAddr>, bytes: &mut [u8]) {
+        let from = from.into();
         let place = self.directory.by_address.get_mut(&from);
         let known = place.as_ref().map(|place| (place.meeting, place.session));
         let found = match bytes.first().map_or(Kind::Unknown, |first| demux(*first)) {

@@ -192,8 +192,7 @@ impl Meeting {
             ufrag,
             pwd,
             fingerprint: &cx.config.certificate.fingerprint(),
-            candidate: cx.config.media_address,
-            tcp_candidate: None,
+            candidates: cx.config.candidates,
         };
         let answer = answer(offer, &local, |section| role_of(&offer.sections, &roles, section), &link.cname);
         for (role, negotiated) in roles.iter().zip(&answer.sections) {

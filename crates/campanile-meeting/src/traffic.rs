@@ -1,10 +1,8 @@
 //! Packets through a meeting: what comes in is mixed or forwarded, and repaired, reported and requested both ways.
 
-use std::net::SocketAddr;
-
 use campanile_media::forward::{NewPacket, Uplink, inspect};
 use campanile_media::mix::{AudioPacket, LegId};
-use campanile_media::peer::Received;
+use campanile_media::peer::{PeerAddr, Received};
 use campanile_media::rtcp::{self, RtcpItem, SenderInfo};
 use campanile_media::rtp::RtpHeader;
 use campanile_wire::signaling::{ServerFrame, StreamBitrate};
@@ -29,7 +27,7 @@ impl Meeting {
         &mut self,
         cx: &mut Cx<'_>,
         id: SessionId,
-        from: SocketAddr,
+        from: PeerAddr,
         bytes: &mut [u8],
     ) {
         let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link.as_mut()) else { return };

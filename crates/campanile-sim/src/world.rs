@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use campanile_media::peer::Certificate;
+use campanile_media::peer::sdp::Candidates;
 use campanile_meeting::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use campanile_meeting::registry::{Admission, JoinError};
 use campanile_meeting::service::{
@@ -139,7 +140,10 @@ fn service_config(limits: Limits) -> ServiceConfig {
     ServiceConfig {
         // Fresh in every run, but nothing that plain peers ever see.
         certificate: Certificate::generate().expect("a certificate can be made"),
-        media_address: SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), MEDIA_PORT)),
+        candidates: Candidates {
+            udp: Some(SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), MEDIA_PORT))),
+            tcp: None,
+        },
         allow_plain: true,
         limits,
     }
@@ -806,7 +810,7 @@ impl Inner {
                 Some(Output::Event(ServiceEvent::Present { attendees, .. })) => self.present = attendees,
                 Some(Output::Event(ServiceEvent::Drained)) => self.drained = true,
                 Some(Output::Datagrams { to, segment_size, bytes }) => {
-                    let Some(at) = self.seats.iter().position(|seat| seat.client.addr == to) else {
+                    let Some(at) = self.seats.iter().position(|seat| seat.client.addr == to.addr) else {
                         continue;
                     };
                     for datagram in bytes.chunks(segment_size) {

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use campanile_meeting::registry::RegistryLimits;
 use campanile_meeting::service::Limits;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
 
 use crate::directory::Account;
 use crate::throttle::Rate;
 
-/// UDP port of the media when none is named.
+/// Port of the media (UDP and TCP) when none is named.
 const MEDIA_PORT: u16 = 10_000;
 
 /// A few thousand clients, at five hundred a second.
@@ -67,18 +68,34 @@ pub struct Quotas {
     pub media: Limits,
 }
 
+/// What the answers to clients announce for their media.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MediaOver {
+    /// UDP, and TCP for those whose network lets no UDP through.
+    #[default]
+    Both,
+    /// UDP alone.
+    Udp,
+    /// TCP alone: slower where packets are lost, but it passes more firewalls.
+    Tcp,
+}
+
 /// How `campanile dev` serves.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
     /// Address of API, signaling and page (TCP); port 0 takes any free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Address of the media (UDP); port 0 takes any free one [default: the IP of --listen, port 10000]
+    /// Address of the media (UDP and TCP); port 0 takes any free one [default: the IP of --listen, port 10000]
     #[arg(long, value_name = "ADDR")]
     pub media: Option<SocketAddr>,
     /// Media address to announce to clients, where it differs (NAT, relays).
     #[arg(long, value_name = "ADDR")]
     pub media_public: Option<SocketAddr>,
+    /// What clients may send media over: UDP, TCP on the same port for networks without UDP, or either.
+    #[arg(long, value_name = "TRANSPORT", default_value = "both")]
+    pub media_over: MediaOver,
     /// Where records, keys and certificates are kept.
     #[arg(long, value_name = "DIR", default_value = ".campanile")]
     pub data_dir: PathBuf,
@@ -119,6 +136,7 @@ impl Config {
             listen: any,
             media: Some(any),
             media_public: None,
+            media_over: MediaOver::Both,
             data_dir: data_dir.into(),
             json: false,
             public_address: None,

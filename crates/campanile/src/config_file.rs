@@ -8,7 +8,7 @@ use campanile_meeting::ids::AccountId;
 use campanile_wire::api::MEDIA_REGIONS;
 use serde::Deserialize;
 
-use crate::config::{Config, Control, Quotas};
+use crate::config::{Config, Control, MediaOver, Quotas};
 use crate::directory::{Account, RoleConfig, User};
 use crate::iam::{NotAPolicy, Policy};
 use crate::sigv4::Credentials;
@@ -23,6 +23,8 @@ struct File {
     listen: Option<SocketAddr>,
     media: Option<SocketAddr>,
     media_public: Option<SocketAddr>,
+    #[serde(default)]
+    media_over: MediaOver,
     data_dir: Option<PathBuf>,
     public_address: Option<String>,
     tls_cert: Option<PathBuf>,
@@ -128,6 +130,7 @@ pub fn parse(text: &str, directory: &Path) -> Result<Config, String> {
         listen: file.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
         media: file.media,
         media_public: file.media_public,
+        media_over: file.media_over,
         data_dir: within(file.data_dir.unwrap_or(standard.data_dir)),
         public_address: file.public_address,
         tls_cert: file.tls_cert.map(within),

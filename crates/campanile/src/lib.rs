@@ -19,6 +19,7 @@ pub mod signaling;
 pub mod sigv4;
 pub mod state;
 pub mod store;
+mod tcp;
 pub mod throttle;
 pub mod tls;
 pub mod worker;
@@ -33,6 +34,7 @@ use axum::extract::State;
 use axum::http::{Method, Request, Response, StatusCode};
 use axum::routing::{any, get};
 use campanile_media::peer::Certificate;
+use campanile_media::peer::sdp::Candidates;
 use campanile_meeting::registry::Registry;
 use campanile_meeting::service::ServiceConfig;
 use rand_chacha::ChaCha12Rng;
@@ -43,7 +45,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::audit::Audit;
-use crate::config::Config;
+use crate::config::{Config, MediaOver};
 use crate::directory::{Account, Directory, User};
 use crate::drain::DrainState;
 use crate::iam::Policy;
@@ -54,6 +56,8 @@ use crate::store::{Store, StoreError};
 use crate::throttle::Throttle;
 use crate::worker::WorkerConfig;
 
+/// Ports tried, where any will do, until one is free over UDP and TCP.
+const PORT_ATTEMPTS: usize = 16;
 /// Last four hex digits of the meeting ids made here. There is one cell as yet.
 const CELL: u16 = 0x0001;
 
@@ -90,7 +94,7 @@ pub struct Ready {
     pub api: String,
     /// The demo page.
     pub page: String,
-    /// Where the media is bound (UDP).
+    /// Where the media is bound (UDP, and TCP unless switched off).
     pub media: SocketAddr,
     /// Region to configure SDKs with.
     pub region: String,
@@ -172,16 +176,21 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
 
     let media_listen = config.media_listen();
     let no_media = |error| StartError::Listen(media_listen, error);
-    let socket = UdpSocket::bind(media_listen).map_err(no_media)?;
+    let (socket, media_tcp) =
+        bind_media(media_listen, config.media_over != MediaOver::Udp).map_err(no_media)?;
     let media = socket.local_addr().map_err(no_media)?;
     let announce = announced(&config, media).await?;
     let certificate = Certificate::generate().map_err(|error| StartError::Worker(io::Error::other(error)))?;
     let (events, told) = mpsc::unbounded_channel();
     let worker = worker::start(WorkerConfig {
         socket,
+        listener: media_tcp,
         service: ServiceConfig {
             certificate,
-            media_address: announce,
+            candidates: Candidates {
+                udp: (config.media_over != MediaOver::Tcp).then_some(announce),
+                tcp: (config.media_over != MediaOver::Udp).then_some(announce),
+            },
             allow_plain: false,
             limits: config.control.quotas.media,
         },
@@ -290,6 +299,25 @@ fn acceptor(
     let (acceptor, ca) =
         tls::local(&config.data_dir.join("tls"), &hosts, now_unix_s).map_err(StartError::Tls)?;
     Ok((Some(acceptor), Some(ca)))
+}
+
+/// The media's UDP socket, and its TCP listener on the same port if there is to be one.
+fn bind_media(address: SocketAddr, tcp: bool) -> io::Result<(UdpSocket, Option<std::net::TcpListener>)> {
+    let mut attempts = PORT_ATTEMPTS;
+    loop {
+        let socket = UdpSocket::bind(address)?;
+        if !tcp {
+            return Ok((socket, None));
+        }
+        match std::net::TcpListener::bind(socket.local_addr()?) {
+            Ok(listener) => return Ok((socket, Some(listener))),
+            // Any port will do, but this one is another's over TCP.
+            Err(error) if address.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {
+                attempts -= 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// The media address that clients are given: what the options say, else the public address, else where it is bound; if

@@ -1,4 +1,4 @@
-//! One worker: a thread, a UDP port, a `MediaService`, a select loop.
+//! One worker: a thread, a UDP port (and the same over TCP), a `MediaService`, a select loop.
 //!
 //! It handles what has arrived, drains what has been decided, and sleeps until there is more. Control (connections,
 //! API commands) comes by a queue without a bound, each entry of which an admitted call has paid for; frames come by a
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc as control};
 use std::time::{Duration, Instant, SystemTime};
 
+use campanile_media::peer::{PeerAddr, Transport};
 use campanile_meeting::ids::SessionId;
 use campanile_meeting::registry::{Admission, JoinError};
 use campanile_meeting::service::{MediaService, Output, ServiceConfig, WallClock};
@@ -23,6 +24,8 @@ use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use std::os::fd::AsRawFd;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
+
+use crate::tcp::Tcp;
 
 pub use campanile_meeting::service::{Command, Event};
 
@@ -39,11 +42,17 @@ const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
+/// The listener for media over TCP; its connections follow.
+const TCP: Token = Token(2);
+/// What the poll tells at once; the rest comes with the next turn.
+const EVENTS_MAX: usize = 256;
 
 /// What a worker is given at birth.
 pub struct WorkerConfig {
     /// Its own UDP socket, bound.
     pub socket: UdpSocket,
+    /// Where it takes media over TCP, bound, if it does.
+    pub listener: Option<std::net::TcpListener>,
     /// What its `MediaService` is given.
     pub service: ServiceConfig,
     /// What all of its choices by chance follow from.
@@ -147,7 +156,7 @@ impl WorkerHandle {
 
 /// Starts a worker's thread.
 pub fn start(config: WorkerConfig) -> io::Result<WorkerHandle> {
-    let WorkerConfig { socket, service, seed, events } = config;
+    let WorkerConfig { socket, listener, service, seed, events } = config;
     let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
     // The system may grant less; that is no reason not to start.
     let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
@@ -159,8 +168,10 @@ pub fn start(config: WorkerConfig) -> io::Result<WorkerHandle> {
     let (frames_sender, frames) = mpsc::channel(FRAMES_WAITING_MAX);
     let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let clock = WallClock { instant: Instant::now(), unix };
+    let tcp = Tcp::new(listener, poll.registry().try_clone()?, TCP, clock.instant)?;
     let worker = Worker {
         link: Link { socket, state, sends_dropped: 0 },
+        tcp,
         service: MediaService::new(service, clock, seed),
         clock,
         control,
@@ -180,6 +191,7 @@ pub fn start(config: WorkerConfig) -> io::Result<WorkerHandle> {
 
 struct Worker {
     link: Link,
+    tcp: Tcp,
     service: MediaService,
     clock: WallClock,
     control: control::Receiver<Control>,
@@ -197,7 +209,7 @@ struct Link {
 
 impl Worker {
     fn run(mut self, mut poll: Poll) {
-        let mut events = Events::with_capacity(8);
+        let mut events = Events::with_capacity(EVENTS_MAX);
         let mut buffers = ReceiveBuffers::new(self.link.state.gro_segments());
         // The poll tells only of changes: what could not be finished in one turn goes on in the next.
         let mut more = true;
@@ -209,12 +221,18 @@ impl Worker {
                 error!(%error, "the media worker cannot wait for its socket");
                 return;
             }
+            let now = Instant::now();
+            for event in &events {
+                self.tcp.note(now, event);
+            }
             if !self.take_control() {
                 return;
             }
             let frames_left = self.take_frames();
             let datagrams_left = self.take_datagrams(&mut buffers);
-            more = frames_left || datagrams_left;
+            let stream_left = self.take_streams();
+            more = frames_left || datagrams_left || stream_left;
+            self.tcp.sweep(now);
             let now = Instant::now();
             self.guarded(|service| service.handle_timeout(now));
             self.drain();
@@ -222,7 +240,8 @@ impl Worker {
     }
 
     fn until_timeout(&self) -> Option<Duration> {
-        self.service.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()))
+        let due = [self.service.poll_timeout(), self.tcp.poll_timeout()].into_iter().flatten().min();
+        due.map(|due| due.saturating_duration_since(Instant::now()))
     }
 
     fn take_control(&mut self) -> bool {
@@ -303,24 +322,28 @@ impl Worker {
         true
     }
 
-    /// Runs one input through the service. A panic there is a bug: it ends the meeting it happened in, and no other.
+    fn take_streams(&mut self) -> bool {
+        let Worker { tcp, service, .. } = self;
+        let now = Instant::now();
+        tcp.receive(|from, datagram| {
+            guarded(service, |service| service.handle_datagram(now, PeerAddr::tcp(from), datagram));
+        })
+    }
+
     fn guarded(&mut self, work: impl FnOnce(&mut MediaService)) {
-        let service = &mut self.service;
-        if catch_unwind(AssertUnwindSafe(|| work(service))).is_err() {
-            let meeting = self.service.abandon_meeting_at_work();
-            let meeting_id = meeting.map(|id| id.to_string()).unwrap_or_default();
-            error!(meeting_id, "internal error: the meeting's clients are asked to come back");
-        }
+        guarded(&mut self.service, work);
     }
 
     fn drain(&mut self) {
-        let timestamp_ms = self.clock.unix(Instant::now()).as_millis() as u64;
+        let now = Instant::now();
+        let timestamp_ms = self.clock.unix(now).as_millis() as u64;
         loop {
             match self.service.poll_output() {
                 None => break,
-                Some(Output::Datagrams { to, segment_size, bytes }) => {
-                    self.link.send(to, segment_size, bytes)
-                }
+                Some(Output::Datagrams { to, segment_size, bytes }) => match to.transport {
+                    Transport::Udp => self.link.send(to.addr, segment_size, bytes),
+                    Transport::Tcp => self.tcp.send(now, to.addr, segment_size, bytes),
+                },
                 Some(Output::Frame { session, frame }) => {
                     post(&mut self.mailboxes, session, ToSocket::Frame(frame.encode(timestamp_ms)));
                 }
@@ -333,6 +356,15 @@ impl Worker {
                 }
             }
         }
+    }
+}
+
+/// Runs one input through the service. A panic there is a bug: it ends the meeting it happened in, and no other.
+fn guarded(service: &mut MediaService, work: impl FnOnce(&mut MediaService)) {
+    if catch_unwind(AssertUnwindSafe(|| work(service))).is_err() {
+        let meeting = service.abandon_meeting_at_work();
+        let meeting_id = meeting.map(|id| id.to_string()).unwrap_or_default();
+        error!(meeting_id, "internal error: the meeting's clients are asked to come back");
     }
 }
 

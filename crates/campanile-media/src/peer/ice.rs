@@ -13,6 +13,8 @@ use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceCreds, Protocol};
 use rand_core::RngCore;
 
+use super::PeerAddr;
+
 /// Addresses of one peer that are kept before all are forgotten and learnt anew: interfaces times NAT bindings of one
 /// device. More is a peer that hops on purpose; the crate would remember every one of them for ever.
 const ADDRESSES_MAX: usize = 32;
@@ -26,7 +28,8 @@ const PWD_CHARS: usize = 24;
 /// `ice-char` of RFC 8839 5.4: 64 of them, so each holds six random bits.
 const ICE_CHARS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// What the crate takes for our address. It only compares it with itself, and it refuses some that are fine to
+/// What the crate takes for our address, and UDP for the transport: to a lite agent, which only answers, TCP is no
+/// different. It only compares it with itself, and it refuses some that are fine to
 /// announce; the address in the answer's candidate is the shell's and never enters here.
 const LOCAL: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 9));
 
@@ -94,9 +97,9 @@ pub(super) struct Ice {
     local: IceCredentials,
     remote: IceCredentials,
     /// Where authentic checks came from since the agent was made; at most [`ADDRESSES_MAX`].
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<PeerAddr>,
     /// Where to send: what the peer nominated last, or before that where it was first heard from.
-    selected: Option<SocketAddr>,
+    selected: Option<PeerAddr>,
     deadline: Option<Instant>,
 }
 
@@ -114,13 +117,13 @@ impl Ice {
         *self = Ice { selected, ..Ice::new(now, local, remote) };
     }
 
-    /// Takes one STUN packet; `send` gets the answers. Whether it was an authentic check.
+    /// Takes one STUN packet; `send` gets the answers, which go to where it came from. Whether it was an authentic check.
     pub(super) fn handle_packet(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: PeerAddr,
         bytes: &[u8],
-        mut send: impl FnMut(SocketAddr, &[u8]),
+        mut send: impl FnMut(&[u8]),
     ) -> bool {
         if stun_username_local_ufrag(bytes) != Some(&self.local.ufrag) {
             return false;
@@ -131,7 +134,7 @@ impl Ice {
             self.agent = agent(&self.local, &self.remote);
             self.addresses.clear();
         }
-        let packet = StunPacket { proto: Protocol::Udp, source: from, destination: LOCAL, message };
+        let packet = StunPacket { proto: Protocol::Udp, source: from.addr, destination: LOCAL, message };
         let authentic = self.agent.handle_packet(now, packet);
         if authentic {
             if !known {
@@ -141,24 +144,25 @@ impl Ice {
             // is lite: the latest one tells where it wants to be, also after its NAT has rebound. A sender who takes
             // us for controlling has been told otherwise and nominates nothing.
             let nominates = message.use_candidate() && message.ice_controlled().is_none();
-            if (nominates || self.selected.is_none()) && self.agent.has_viable_remote_candidate(from) {
+            if (nominates || self.selected.is_none()) && self.agent.has_viable_remote_candidate(from.addr) {
                 self.selected = Some(from);
             }
         }
         self.handle_timeout(now);
         while let Some(transmit) = self.agent.poll_transmit() {
-            send(transmit.destination, &transmit.contents);
+            send(&transmit.contents);
         }
         authentic
     }
 
     /// Whether authentic checks have come from there lately, or it is where we send.
-    pub(super) fn is_validated(&self, addr: SocketAddr) -> bool {
-        self.selected == Some(addr) || self.agent.has_viable_remote_candidate(addr)
+    pub(super) fn is_validated(&self, addr: PeerAddr) -> bool {
+        self.selected == Some(addr)
+            || (self.addresses.contains(&addr) && self.agent.has_viable_remote_candidate(addr.addr))
     }
 
     /// Where to send; once known, always known.
-    pub(super) fn selected(&self) -> Option<SocketAddr> {
+    pub(super) fn selected(&self) -> Option<PeerAddr> {
         self.selected
     }
 

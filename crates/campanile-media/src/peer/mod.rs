@@ -1,10 +1,12 @@
-//! The media link to one attendee: one UDP flow that carries ICE checks, a DTLS handshake and SRTP, or bare RTP.
+//! The media link to one attendee: one flow, by UDP or TCP, that carries ICE checks, a DTLS handshake and SRTP, or bare RTP.
 //!
 //! Datagrams go in, plaintext RTP and RTCP come out; what is to be sent is sealed at once and waits in the [`Outbox`].
 //! The socket is the shell's, finding the peer for a datagram the service's, what the packets mean `forward`'s and
 //! `mix`'s. A stranger's bytes are dropped and counted and never end a peer.
 
+mod address;
 mod dtls;
+pub mod framing;
 mod ice;
 mod outbox;
 mod pacer;
@@ -15,6 +17,7 @@ pub mod srtp;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+pub use address::{PeerAddr, Transport};
 pub use dtls::{Certificate, CertificateError, DtlsFailure};
 pub use ice::{IceCredentials, stun_username_local_ufrag};
 pub use outbox::{OUTBOX_BYTES_MAX, Outbox, Run};
@@ -178,7 +181,7 @@ impl Peer {
 
     /// Bare RTP to and from one address; connected at birth.
     pub fn plain(remote: SocketAddr) -> Peer {
-        Peer::with_link(Link::Plain(Plain { remote }))
+        Peer::with_link(Link::Plain(Plain { remote: remote.into() }))
     }
 
     fn with_link(link: Link) -> Peer {
@@ -204,9 +207,10 @@ impl Peer {
     pub fn handle_datagram<'a>(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: impl Into<PeerAddr>,
         bytes: &'a mut [u8],
     ) -> Received<'a> {
+        let from = from.into();
         match &mut self.link {
             Link::WebRtc(link) => {
                 link.handle_datagram(now, from, bytes, &mut self.outbox, &mut self.counters)
@@ -245,7 +249,7 @@ impl Peer {
 
     /// Where we send: what the peer nominated last, or before that where it was first heard from. A roaming client
     /// moves it.
-    pub fn remote_addr(&self) -> Option<SocketAddr> {
+    pub fn remote_addr(&self) -> Option<PeerAddr> {
         match &self.link {
             Link::WebRtc(link) => link.ice.selected(),
             Link::Plain(link) => Some(link.remote),
@@ -255,7 +259,8 @@ impl Peer {
 
     /// Whether datagrams from there are this peer's: an authentic check has come from there lately. Only then may the
     /// address be kept as a key for finding the peer.
-    pub fn is_validated(&self, addr: SocketAddr) -> bool {
+    pub fn is_validated(&self, addr: impl Into<PeerAddr>) -> bool {
+        let addr = addr.into();
         match &self.link {
             Link::WebRtc(link) => link.ice.is_validated(addr),
             Link::Plain(link) => link.remote == addr,
@@ -295,7 +300,7 @@ impl Peer {
         sent
     }
 
-    fn connected_addr(&self) -> Option<SocketAddr> {
+    fn connected_addr(&self) -> Option<PeerAddr> {
         self.remote_addr().filter(|_| self.state() == PeerState::Connected)
     }
 
@@ -411,7 +416,7 @@ impl WebRtc {
     fn handle_datagram<'a>(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: PeerAddr,
         bytes: &'a mut [u8],
         outbox: &mut Outbox,
         counters: &mut PeerCounters,
@@ -423,7 +428,7 @@ impl WebRtc {
         match demux(*first) {
             _ if matches!(self.state(), PeerState::Failed(_) | PeerState::Closed) => counters.unknown += 1,
             Kind::Stun => {
-                if self.ice.handle_packet(now, from, bytes, |to, packet| push(outbox, Some(to), packet)) {
+                if self.ice.handle_packet(now, from, bytes, |packet| push(outbox, Some(from), packet)) {
                     self.heard(now);
                 } else {
                     counters.stun_dropped += 1;
@@ -449,7 +454,7 @@ impl WebRtc {
     fn handle_srtp<'a>(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: PeerAddr,
         bytes: &'a mut [u8],
         counters: &mut PeerCounters,
     ) -> Received<'a> {
@@ -542,7 +547,7 @@ impl WebRtc {
 fn seal_into(
     link: &mut Link,
     outbox: &mut Outbox,
-    to: SocketAddr,
+    to: PeerAddr,
     write: impl FnOnce(&mut Vec<u8>),
     protect: impl FnOnce(&mut SrtpSender, &mut Vec<u8>, usize) -> Result<(), SrtpError>,
 ) -> bool {
@@ -565,7 +570,7 @@ fn abs_send_time(since_start: Duration) -> [u8; 3] {
     [a, b, c]
 }
 
-fn push(outbox: &mut Outbox, to: Option<SocketAddr>, packet: &[u8]) {
+fn push(outbox: &mut Outbox, to: Option<PeerAddr>, packet: &[u8]) {
     if let Some(to) = to {
         outbox.push(to, |out, _| {
             out.extend_from_slice(packet);

@@ -3,8 +3,9 @@
 //! A run is what the kernel can take in one segmentation-offload send: one destination, equal sizes, only the last may
 //! be shorter. Sending is left to the shell.
 
-use std::net::SocketAddr;
 use std::ops::Range;
+
+use super::PeerAddr;
 
 /// Bytes that may wait for one peer. The worker drains after every batch, so what waits is at most a keyframe burst of
 /// a few layers; beyond that the socket is stuck, and late media is worth nothing.
@@ -31,7 +32,7 @@ pub struct Outbox {
 
 #[derive(Debug)]
 struct Entry {
-    to: SocketAddr,
+    to: PeerAddr,
     range: Range<usize>,
 }
 
@@ -39,7 +40,7 @@ struct Entry {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Run<'a> {
     /// Where to.
-    pub to: SocketAddr,
+    pub to: PeerAddr,
     /// Bytes in each packet but perhaps the last; never 0.
     pub segment_size: usize,
     /// The packets, back to back.
@@ -75,7 +76,11 @@ impl Outbox {
 
     /// Appends one packet written by `write`, which gets the buffer and the offset at which the packet begins, and
     /// returns whether to keep it. Nothing is kept when the outbox is full or nothing was written.
-    pub(super) fn push(&mut self, to: SocketAddr, write: impl FnOnce(&mut Vec<u8>, usize) -> bool) -> bool {
+    pub(super) fn push(
+        &mut self,
+        to: impl Into<PeerAddr>,
+        write: impl FnOnce(&mut Vec<u8>, usize) -> bool,
+    ) -> bool {
         if self.is_empty() {
             self.bytes.clear();
             self.entries.clear();
@@ -91,13 +96,15 @@ impl Outbox {
             self.bytes.truncate(start);
             return false;
         }
-        self.entries.push(Entry { to, range: start..self.bytes.len() });
+        self.entries.push(Entry { to: to.into(), range: start..self.bytes.len() });
         true
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn fill(outbox: &mut Outbox, to: u16, size: usize) -> bool {
@@ -117,7 +124,7 @@ mod tests {
             }
             let mut runs = vec![];
             while let Some(run) = outbox.next_run() {
-                runs.push((run.to.port(), run.segment_size, run.bytes.len()));
+                runs.push((run.to.addr.port(), run.segment_size, run.bytes.len()));
             }
             assert_eq!(runs, expected, "{packets:?}");
             assert!(outbox.is_empty());
@@ -167,10 +174,10 @@ mod tests {
         let mut outbox = Outbox::default();
         fill(&mut outbox, 1, 10);
         fill(&mut outbox, 2, 10);
-        assert_eq!(outbox.next_run().map(|run| run.to.port()), Some(1));
+        assert_eq!(outbox.next_run().map(|run| run.to.addr.port()), Some(1));
         fill(&mut outbox, 3, 10);
-        assert_eq!(outbox.next_run().map(|run| run.to.port()), Some(2));
-        assert_eq!(outbox.next_run().map(|run| run.to.port()), Some(3));
+        assert_eq!(outbox.next_run().map(|run| run.to.addr.port()), Some(2));
+        assert_eq!(outbox.next_run().map(|run| run.to.addr.port()), Some(3));
         assert_eq!(outbox.next_run(), None);
     }
 }

@@ -1,19 +1,17 @@
 //! Bare RTP and RTCP to one known address: for simulations, and for doors that bring their own protection.
 
-use std::net::SocketAddr;
-
-use super::{PeerCounters, Received};
+use super::{PeerAddr, PeerCounters, Received};
 use crate::rtp::RtpHeader;
 
 /// A peer without ICE, DTLS or SRTP.
 pub(super) struct Plain {
-    pub(super) remote: SocketAddr,
+    pub(super) remote: PeerAddr,
 }
 
 impl Plain {
     pub(super) fn handle_datagram<'a>(
         &self,
-        from: SocketAddr,
+        from: PeerAddr,
         bytes: &'a [u8],
         counters: &mut PeerCounters,
     ) -> Received<'a> {

@@ -136,7 +136,7 @@ impl World {
     fn drain(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut packets = vec![];
         while let Some(run) = self.peer.outbox().next_run() {
-            packets.extend(run.bytes.chunks(run.segment_size).map(|bytes| (run.to, bytes.to_vec())));
+            packets.extend(run.bytes.chunks(run.segment_size).map(|bytes| (run.to.addr, bytes.to_vec())));
         }
         packets
     }
@@ -276,7 +276,7 @@ fn a_client_connects_and_media_flows_both_ways() {
     assert!(!world.peer.send_rtp(|_| panic!("must not be asked")));
     world.run_until(|world| world.client.srtp.is_some());
     assert_eq!(world.peer.state(), PeerState::Connected);
-    assert_eq!(world.peer.remote_addr(), Some(addr(CLIENT)));
+    assert_eq!(world.peer.remote_addr(), Some(addr(CLIENT).into()));
     assert!(world.now - born < Duration::from_millis(500), "took {:?}", world.now - born);
     assert_eq!(world.client.server_fingerprint, Some(world.server_certificate.fingerprint()));
     for _ in 0..10 {
@@ -440,7 +440,7 @@ fn stun_that_proves_nothing_is_dropped() {
         let length = (m.len() - 20) as u16;
         m[2..4].copy_from_slice(&length.to_be_bytes());
     });
-    assert_eq!(world.peer.remote_addr(), Some(addr(CLIENT)));
+    assert_eq!(world.peer.remote_addr(), Some(addr(CLIENT).into()));
     world.media_flows();
 }
 
@@ -451,7 +451,7 @@ fn a_rebound_nat_moves_the_peer_at_its_next_check() {
     let (_, early) = world.client_packet();
     assert_eq!(world.deliver(&early), None); // not validated yet
     let moved = world.client.addr;
-    world.run_until(|world| world.peer.remote_addr() == Some(moved));
+    world.run_until(|world| world.peer.remote_addr() == Some(moved.into()));
     world.media_flows();
     assert!(world.peer.is_validated(addr(CLIENT)) && world.peer.is_validated(moved));
 }
@@ -471,7 +471,7 @@ fn an_ice_restart_moves_the_peer_without_new_keys() {
     world.client.ice.add_remote_candidate(Candidate::host(addr(SERVER), Protocol::Udp).unwrap());
     world.client.addr = addr("198.51.100.99:1024");
     let moved = world.client.addr;
-    world.run_until(|world| world.peer.remote_addr() == Some(moved));
+    world.run_until(|world| world.peer.remote_addr() == Some(moved.into()));
     world.media_flows();
 }
 
@@ -537,7 +537,7 @@ fn a_sequence_number_is_sent_once() {
 fn a_plain_peer_is_connected_at_birth_and_hears_one_address() {
     let (now, far, stranger) = (start(), addr("10.0.0.1:7"), addr("10.0.0.2:7"));
     let mut peer = Peer::plain(far);
-    assert_eq!((peer.state(), peer.remote_addr()), (PeerState::Connected, Some(far)));
+    assert_eq!((peer.state(), peer.remote_addr()), (PeerState::Connected, Some(far.into())));
     let check = |peer: &mut Peer, from, bytes: &[u8], expected: bool| {
         let got = peer.handle_datagram(now, from, &mut bytes.to_vec()) != Received::Nothing;
         assert_eq!(got, expected, "{bytes:?}");
@@ -550,7 +550,7 @@ fn a_plain_peer_is_connected_at_birth_and_hears_one_address() {
     check(&mut peer, stranger, &rtp(1), false);
     assert_eq!((peer.counters().malformed, peer.counters().unvalidated), (2, 1));
     assert!(peer.send_rtp(|out| out.extend_from_slice(&rtp(9))));
-    assert_eq!(peer.outbox().next_run().map(|run| (run.to, run.bytes.to_vec())), Some((far, rtp(9))));
+    assert_eq!(peer.outbox().next_run().map(|run| (run.to.addr, run.bytes.to_vec())), Some((far, rtp(9))));
     peer.close(now);
     assert_eq!(peer.state(), PeerState::Closed);
     check(&mut peer, far, &rtp(1), false);
@@ -643,4 +643,16 @@ fn the_fuzz_target_holds_on_its_first_inputs() {
             }
         }
     }
+}
+
+#[test]
+fn the_same_address_by_tcp_is_another_place() {
+    let mut world = World::connected();
+    let by_tcp = PeerAddr::tcp(world.client.addr);
+    assert!(!world.peer.is_validated(by_tcp));
+    let (_, packet) = world.client_packet();
+    let mut bytes = packet.clone();
+    assert_eq!(world.peer.handle_datagram(world.now, by_tcp, &mut bytes), Received::Nothing);
+    assert_eq!(world.peer.counters().unvalidated, 1);
+    world.media_flows();
 }

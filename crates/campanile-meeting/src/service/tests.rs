@@ -1,6 +1,6 @@
 //! What one client can do to others by doing too much: as little as possible.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use aws_lc_rs::hmac;
 use campanile_media::peer::sdp::{Direction, PlainSection, SectionKind, SimulcastRid, plain_offer};
@@ -30,7 +30,7 @@ impl World {
         let now = crate::test_start();
         let config = ServiceConfig {
             certificate: Certificate::generate().expect("the system has randomness"),
-            media_address: SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)),
+            candidates: Candidates { udp: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7000))), tcp: None },
             allow_plain: true,
             limits: Limits::default(),
         };
@@ -319,7 +319,8 @@ fn a_check_from_a_spoofed_address_does_not_carry_it_off() {
         let value = |name| answer.lines().find_map(|line| line.strip_prefix(name)).expect("ICE is offered");
         check(&format!("{}:{remote_ufrag}", value("a=ice-ufrag:")), value("a=ice-pwd:"))
     };
-    let owner = |world: &World| world.service.directory.by_address.get(&address(1)).map(|p| p.session.0);
+    let owner =
+        |world: &World| world.service.directory.by_address.get(&address(1).into()).map(|p| p.session.0);
     let (victim, attacker) = (check_of(&world, 1), check_of(&world, 2));
     world.datagram(address(1), &victim);
     assert_eq!(owner(&world), Some(1));

@@ -17,10 +17,24 @@ pub struct LocalTransport<'a> {
     pub pwd: &'a str,
     /// SHA-256 of the certificate we show in DTLS.
     pub fingerprint: &'a [u8; 32],
-    /// Where we are reached over UDP, as the client sees it.
-    pub candidate: SocketAddr,
-    /// Where we accept TCP (RFC 6544), if at all.
-    pub tcp_candidate: Option<SocketAddr>,
+    /// Where we are reached.
+    pub candidates: Candidates,
+}
+
+/// Where we are reached, as the client sees it; one of them at least, or nobody is ever connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Candidates {
+    /// Over UDP.
+    pub udp: Option<SocketAddr>,
+    /// Where we accept TCP (RFC 6544).
+    pub tcp: Option<SocketAddr>,
+}
+
+impl Candidates {
+    /// What stands in the m-line, which clients read no more.
+    fn default_address(&self) -> Option<SocketAddr> {
+        self.udp.or(self.tcp)
+    }
 }
 
 impl fmt::Debug for LocalTransport<'_> {
@@ -28,8 +42,7 @@ impl fmt::Debug for LocalTransport<'_> {
         f.debug_struct("LocalTransport")
             .field("ufrag", &self.ufrag)
             .field("pwd", &"<redacted>")
-            .field("candidate", &self.candidate)
-            .field("tcp_candidate", &self.tcp_candidate)
+            .field("candidates", &self.candidates)
             .finish_non_exhaustive()
     }
 }
@@ -187,7 +200,11 @@ pub fn answer(
             continue;
         }
         let is_tagged = tagged == Some(negotiated.mid.as_str());
-        lines.media(section, negotiated, if is_tagged || is_plain { Some(local.candidate) } else { None });
+        lines.media(
+            section,
+            negotiated,
+            if is_tagged || is_plain { local.candidates.default_address() } else { None },
+        );
         if !is_plain {
             lines.transport(local, is_tagged);
         }
@@ -363,10 +380,11 @@ impl Lines {
     fn transport(&mut self, local: &LocalTransport<'_>, is_tagged: bool) {
         if is_tagged {
             // Priorities by RFC 8445 section 5.1.2.1, TCP lowered as RFC 6544 section 4.2 asks.
-            let udp = local.candidate;
-            let (ip, port) = (udp.ip(), udp.port());
-            self.put(format_args!("a=candidate:1 1 udp 2130706431 {ip} {port} typ host generation 0"));
-            if let Some(tcp) = local.tcp_candidate {
+            if let Some(udp) = local.candidates.udp {
+                let (ip, port) = (udp.ip(), udp.port());
+                self.put(format_args!("a=candidate:1 1 udp 2130706431 {ip} {port} typ host generation 0"));
+            }
+            if let Some(tcp) = local.candidates.tcp {
                 let (ip, port) = (tcp.ip(), tcp.port());
                 self.put(format_args!(
                     "a=candidate:2 1 tcp 1015021823 {ip} {port} typ host tcptype passive generation 0"

@@ -22,7 +22,7 @@ mod tests;
 use std::fmt;
 use std::net::SocketAddr;
 
-pub use answer::{Answer, Extensions, LocalTransport, Negotiated, NegotiatedCodec, Role, answer};
+pub use answer::{Answer, Candidates, Extensions, LocalTransport, Negotiated, NegotiatedCodec, Role, answer};
 pub use plain_offer::{PlainSection, plain_offer};
 
 /// Longest offer read, in bytes. Chrome spends about 5 KiB on each subscribed source, so this has room for some 100.
@@ -453,8 +453,7 @@ pub mod fuzz {
             ufrag: "ufragufrag",
             pwd: "passwordpasswordpassword",
             fingerprint: &[7; 32],
-            candidate,
-            tcp_candidate: Some(candidate),
+            candidates: super::Candidates { udp: Some(candidate), tcp: Some(candidate) },
         };
         let roles = [
             Role::Audio { ssrc: 1 },

@@ -19,8 +19,7 @@ fn local() -> LocalTransport<'static> {
         ufrag: "ourufrag",
         pwd: "ourpasswordourpassword12",
         fingerprint: &[0xAB; 32],
-        candidate: SocketAddr::from(([203, 0, 113, 5], 7000)),
-        tcp_candidate: None,
+        candidates: Candidates { udp: Some(SocketAddr::from(([203, 0, 113, 5], 7000))), tcp: None },
     }
 }
 
@@ -352,7 +351,8 @@ fn without_audio_the_first_section_in_use_carries_the_candidate() {
 #[test]
 fn tcp_and_ipv6_candidates_are_written() {
     let candidate: SocketAddr = "[2001:db8::5]:7000".parse().expect("an address");
-    let local = LocalTransport { candidate, tcp_candidate: Some(candidate), ..local() };
+    let candidates = Candidates { udp: Some(candidate), tcp: Some(candidate) };
+    let local = LocalTransport { candidates, ..local() };
     let answer = answer(&parse(AUDIO_ONLY), &local, usual_role, "c");
     assert!(has(&answer, 0, "c=IN IP6 2001:db8::5"));
     assert!(has(&answer, 0, "a=candidate:1 1 udp 2130706431 2001:db8::5 7000 typ host generation 0"));
@@ -733,7 +733,7 @@ fn a_plain_offer_gets_a_plain_answer() {
 fn a_bot_can_read_our_plain_answer_as_it_reads_offers() {
     let text = usual(&plain_offer(bot_addr(), &bot_sections())).text;
     let answer = parse(&text);
-    assert_eq!(answer.transport, OfferTransport::Plain { addr: local().candidate });
+    assert_eq!(answer.transport, OfferTransport::Plain { addr: local().candidates.udp.expect("it has one") });
     assert_eq!(answer.sections[3].rtx_pairs, [(2003, 3003)]);
     assert_eq!(answer.sections[3].direction, Direction::SendOnly);
     assert_eq!(answer.sections[3].codecs[0].rtx_pt, Some(97));
