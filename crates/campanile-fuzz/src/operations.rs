@@ -148,6 +148,7 @@ impl World {
             account: "123456789012".parse().expect("twelve digits"),
             external_user_id: format!("user-{who}"),
             external_meeting_id: "meeting".to_owned(),
+            media_region: "us-east-1".into(),
             capabilities: Capabilities::ALL,
             features: MeetingFeatures::default(),
         };

@@ -2,7 +2,8 @@
 //!
 //! Every record belongs to an account, and no call sees another account's. A call decides and changes the records in
 //! memory at once; what it changed waits in [`Registry::take_writes`] for the shell, which makes it durable *before it
-//! answers*. Live sessions are the worker's: the shell tells it of deletions, which it reads off the same writes.
+//! answers*. The events that a change causes are among its writes, so they are stored with it or not at all. Live sessions
+//! are the worker's: the shell tells it of deletions, which it reads off the same writes.
 //!
 //! A meeting ends by DeleteMeeting, with its primary, a day after its creation, and when nobody has been present for a
 //! while: the shell passes on who is present, and calls [`Registry::handle_timeout`] when [`Registry::poll_timeout`] says.
@@ -21,6 +22,7 @@ use campanile_wire::api::{
     NetworkType, NewAttendee, NewMeeting, NotificationsConfiguration, TAGS_MAX, Tag,
     TranscriptionConfiguration, VideoResolution,
 };
+use campanile_wire::events::{Detail, EventType};
 use rand_chacha::ChaCha12Rng;
 use rand_core::RngCore as _;
 use serde::{Deserialize, Serialize};
@@ -28,8 +30,16 @@ use uuid::Uuid;
 
 use crate::ids::{AccountId, AttendeeId, AttendeeKey, CONTENT_SUFFIX, MeetingId};
 
+mod outbox;
+
+use outbox::Numbers;
+pub use outbox::{OutboxEvent, StoredEvents, Subject};
+
 /// Characters of a join token: unpadded base64 of 73, `<attendee id>:<128 secret bits in UUID layout>`.
 const JOIN_TOKEN_CHARS: usize = 98;
+
+/// Why StartMeetingTranscription comes to nothing.
+const NO_ENGINE: &str = "No transcription engine is configured on this server";
 
 /// How much there may be, and how long it lasts. The defaults are the documented quotas.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +134,8 @@ pub enum Write {
     MeetingDeleted(MeetingId),
     /// Forget this attendee.
     AttendeeDeleted(MeetingId, AttendeeId),
+    /// Keep this event for whoever asks what has happened.
+    Event(Box<OutboxEvent>),
 }
 
 /// Why a call was refused.
@@ -181,6 +193,8 @@ pub struct Admission {
     pub external_user_id: String,
     /// The caller's own name for the meeting.
     pub external_meeting_id: String,
+    /// As the meeting was asked for.
+    pub media_region: String,
     /// What the attendee may do.
     pub capabilities: Capabilities,
     /// What the meeting offers.
@@ -275,6 +289,9 @@ pub struct Registry {
     /// When each meeting ends, as of now: exactly [`Entry::ends_at`] of each.
     ends: BTreeSet<(u64, MeetingId)>,
     writes: Vec<Write>,
+    numbers: Numbers,
+    /// The control region, as events name it.
+    region: String,
 }
 
 impl Registry {
@@ -290,7 +307,14 @@ impl Registry {
             counts: BTreeMap::new(),
             ends: BTreeSet::new(),
             writes: Vec::new(),
+            numbers: Numbers::default(),
+            region: "us-east-1".into(),
         }
+    }
+
+    /// In another control region than us-east-1.
+    pub fn in_region(self, region: String) -> Registry {
+        Registry { region, ..self }
     }
 
     /// With other limits than the documented ones.
@@ -355,7 +379,7 @@ impl Registry {
                 _ => "nobody is present",
             };
             tracing::info!(meeting_id = %meeting, why, "meeting ends");
-            self.end(meeting);
+            self.end(now_unix_ms, meeting);
         }
     }
 
@@ -412,6 +436,7 @@ impl Registry {
         }
         self.insert(record.clone(), now_unix_ms);
         self.writes.push(Write::Meeting(Box::new(record.clone())));
+        self.tell(&record, record.detail(EventType::MeetingStarted, now_unix_ms));
         Ok(record)
     }
 
@@ -421,9 +446,14 @@ impl Registry {
     }
 
     /// DeleteMeeting, with its attendees and its replicas.
-    pub fn delete_meeting(&mut self, account: AccountId, meeting: MeetingId) -> Result<(), RegistryError> {
+    pub fn delete_meeting(
+        &mut self,
+        account: AccountId,
+        now_unix_ms: u64,
+        meeting: MeetingId,
+    ) -> Result<(), RegistryError> {
         self.entry(account, meeting)?;
-        self.end(meeting);
+        self.end(now_unix_ms, meeting);
         Ok(())
     }
 
@@ -443,6 +473,7 @@ impl Registry {
             }
             if record.tags.len() > TAGS_MAX { Err(RegistryError::TooManyTags(TAGS_MAX)) } else { Ok(()) }
         })
+        .map(drop)
     }
 
     /// UntagResource: a key that is not there is no error.
@@ -456,30 +487,42 @@ impl Registry {
             record.tags.retain(|tag| !keys.contains(&tag.key));
             Ok(())
         })
+        .map(drop)
     }
 
-    /// StartMeetingTranscription: records what is asked for; once more replaces it.
+    /// StartMeetingTranscription: records what is asked for; once more replaces it. There is no engine as yet, which the
+    /// caller learns as of any failure of one: by an event.
     pub fn start_transcription(
         &mut self,
         account: AccountId,
+        now_unix_ms: u64,
         meeting: MeetingId,
         configuration: TranscriptionConfiguration,
     ) -> Result<(), RegistryError> {
-        self.change(account, meeting, |record| {
+        let record = self.change(account, meeting, |record| {
             record.transcription = Some(configuration);
             Ok(())
-        })
+        })?;
+        let failed = record.detail(EventType::TranscriptionFailed, now_unix_ms);
+        let message = Some(NO_ENGINE.to_owned());
+        self.tell(&record, Detail { message, ..record.with_transcription(failed) });
+        Ok(())
     }
 
     /// StopMeetingTranscription.
     pub fn stop_transcription(
         &mut self,
         account: AccountId,
+        now_unix_ms: u64,
         meeting: MeetingId,
     ) -> Result<(), RegistryError> {
-        self.change(account, meeting, |record| {
+        let record = &self.entry(account, meeting)?.record;
+        let stopped = record.with_transcription(record.detail(EventType::TranscriptionStopped, now_unix_ms));
+        let record = self.change(account, meeting, |record| {
             record.transcription.take().map(drop).ok_or(RegistryError::NoTranscription)
-        })
+        })?;
+        self.tell(&record, stopped);
+        Ok(())
     }
 
     /// CreateAttendee. The same ExternalUserId again finds the attendee it made, if capabilities are equal or not given.
@@ -490,6 +533,7 @@ impl Registry {
     pub fn create_attendee(
         &mut self,
         account: AccountId,
+        now_unix_ms: u64,
         meeting: MeetingId,
         new: NewAttendee,
     ) -> Result<AttendeeRecord, RegistryError> {
@@ -519,8 +563,10 @@ impl Registry {
             generation: 0,
         };
         let entry = self.meetings.get_mut(&meeting).expect("found above");
+        let added = entry.record.attendee_detail(EventType::AttendeeAdded, now_unix_ms, &record);
         entry.attendees.insert(record.id, record.clone());
         self.writes.push(Write::Attendee(record.clone()));
+        self.tell_of(account, meeting, added);
         Ok(record)
     }
 
@@ -557,38 +603,53 @@ impl Registry {
     pub fn set_capabilities(
         &mut self,
         account: AccountId,
+        now_unix_ms: u64,
         meeting: MeetingId,
         attendee: AttendeeId,
         capabilities: Capabilities,
     ) -> Result<AttendeeRecord, RegistryError> {
         self.attendee(account, meeting, attendee)?;
-        let entry = self.meetings.get_mut(&meeting).expect("found above");
-        permitted(&capabilities, &entry.record.features)?;
-        let record = entry.attendees.get_mut(&attendee).expect("found above");
-        if record.capabilities != capabilities {
-            record.capabilities = capabilities;
-            self.writes.push(Write::Capabilities(record.clone()));
-        }
-        Ok(record.clone())
+        self.set_capabilities_of(account, now_unix_ms, meeting, capabilities, |id| id == attendee)?;
+        Ok(self.attendee(account, meeting, attendee)?.clone())
     }
 
     /// BatchUpdateAttendeeCapabilitiesExcept: all attendees but these, of whom some may not be there.
     pub fn set_capabilities_except(
         &mut self,
         account: AccountId,
+        now_unix_ms: u64,
         meeting: MeetingId,
         excluded: &BTreeSet<AttendeeId>,
         capabilities: Capabilities,
     ) -> Result<(), RegistryError> {
+        self.set_capabilities_of(account, now_unix_ms, meeting, capabilities, |id| !excluded.contains(&id))
+    }
+
+    fn set_capabilities_of(
+        &mut self,
+        account: AccountId,
+        now_unix_ms: u64,
+        meeting: MeetingId,
+        capabilities: Capabilities,
+        whose: impl Fn(AttendeeId) -> bool,
+    ) -> Result<(), RegistryError> {
         let features = self.entry(account, meeting)?.record.features;
         permitted(&capabilities, &features)?;
         let entry = self.meetings.get_mut(&meeting).expect("found above");
+        let mut events = Vec::new();
         for record in entry.attendees.values_mut() {
-            if !excluded.contains(&record.id) && record.capabilities != capabilities {
+            if whose(record.id) && record.capabilities != capabilities {
                 record.capabilities = capabilities;
                 self.writes.push(Write::Capabilities(record.clone()));
+                let what = EventType::AttendeeCapabilitiesUpdated;
+                events.push(Detail {
+                    success: Some("1".into()),
+                    attendee_capabilities: Some(capabilities.into()),
+                    ..entry.record.attendee_detail(what, now_unix_ms, record)
+                });
             }
         }
+        events.into_iter().for_each(|detail| self.tell_of(account, meeting, detail));
         Ok(())
     }
 
@@ -596,12 +657,16 @@ impl Registry {
     pub fn delete_attendee(
         &mut self,
         account: AccountId,
+        now_unix_ms: u64,
         meeting: MeetingId,
         attendee: AttendeeId,
     ) -> Result<(), RegistryError> {
-        self.attendee(account, meeting, attendee)?;
+        let record = self.attendee(account, meeting, attendee)?;
+        let of_meeting = &self.entry(account, meeting)?.record;
+        let deleted = of_meeting.attendee_detail(EventType::AttendeeDeleted, now_unix_ms, record);
         self.meetings.get_mut(&meeting).expect("found above").attendees.remove(&attendee);
         self.writes.push(Write::AttendeeDeleted(meeting, attendee));
+        self.tell_of(account, meeting, deleted);
         Ok(())
     }
 
@@ -635,6 +700,7 @@ impl Registry {
             account: entry.record.account,
             external_user_id: attendee.external_user_id.clone(),
             external_meeting_id: entry.record.external_meeting_id.clone(),
+            media_region: entry.record.media_region.clone(),
             capabilities: attendee.capabilities,
             features: entry.record.features,
         })
@@ -689,13 +755,13 @@ impl Registry {
         account: AccountId,
         meeting: MeetingId,
         change: impl FnOnce(&mut MeetingRecord) -> Result<(), RegistryError>,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<MeetingRecord, RegistryError> {
         let mut record = self.entry(account, meeting)?.record.clone();
         change(&mut record)?;
         let entry = self.meetings.get_mut(&meeting).expect("found above");
         entry.record = record.clone();
-        self.writes.push(Write::Meeting(Box::new(record)));
-        Ok(())
+        self.writes.push(Write::Meeting(Box::new(record.clone())));
+        Ok(record)
     }
 
     fn insert(&mut self, record: MeetingRecord, idle_since_unix_ms: u64) {
@@ -720,11 +786,11 @@ impl Registry {
     }
 
     /// Takes out a meeting with all that belongs to it.
-    fn end(&mut self, meeting: MeetingId) {
+    fn end(&mut self, now_unix_ms: u64, meeting: MeetingId) {
         let Some(entry) = self.meetings.remove(&meeting) else { return };
         self.ends.remove(&(entry.ends_at(&self.limits), meeting));
         let record = entry.record;
-        self.requests.remove(&(record.account, record.client_request_token));
+        self.requests.remove(&(record.account, record.client_request_token.clone()));
         if let Some(count) = self.counts.get_mut(&record.account) {
             *count -= 1;
         }
@@ -732,8 +798,9 @@ impl Registry {
             primary.replicas.remove(&meeting);
         }
         self.writes.push(Write::MeetingDeleted(meeting));
+        self.tell(&record, record.detail(EventType::MeetingEnded, now_unix_ms));
         for replica in entry.replicas {
-            self.end(replica);
+            self.end(now_unix_ms, replica);
         }
     }
 

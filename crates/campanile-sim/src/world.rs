@@ -716,6 +716,7 @@ impl Inner {
             account: ACCOUNT.parse().expect("12 digits"),
             external_user_id: name,
             external_meeting_id: "sim".to_owned(),
+            media_region: "us-east-1".into(),
             capabilities,
             features: MeetingFeatures::default(),
         }

@@ -13,9 +13,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 
+use campanile_wire::calendar::iso8601;
 use serde::Serialize;
-
-use crate::sigv4::format_iso8601;
 
 /// Lines waiting to be written. When the disk is slower than that, calls wait: better than a log with holes.
 const WAITING_MAX: usize = 16 * 1024;
@@ -71,7 +70,7 @@ impl Audit {
 
     /// Notes a call.
     pub fn note(&self, now_unix_s: u64, mut entry: Entry<'_>) {
-        entry.time = format_iso8601(now_unix_s);
+        entry.time = iso8601(now_unix_s);
         tracing::info!(
             target: "audit",
             account = entry.account, principal = entry.principal, action = entry.action, resource = entry.resource,

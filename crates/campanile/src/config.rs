@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 use crate::directory::Account;
+use crate::store::Retention;
 use crate::throttle::Rate;
 
 /// Port of the media (UDP and TCP) when none is named.
@@ -55,6 +56,8 @@ pub struct Control {
     pub media_region: Option<String>,
     /// How much there may be.
     pub quotas: Quotas,
+    /// For how long events are kept.
+    pub events: Retention,
 }
 
 /// How much there may be. The documented quotas, but no limit to the rate of requests.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use campanile_meeting::ids::AccountId;
 use campanile_wire::api::MEDIA_REGIONS;
@@ -12,6 +13,7 @@ use crate::config::{Config, Control, MediaOver, Quotas};
 use crate::directory::{Account, RoleConfig, User};
 use crate::iam::{NotAPolicy, Policy};
 use crate::sigv4::Credentials;
+use crate::store::Retention;
 use crate::throttle::Rate;
 
 /// Shortest secret that is not a joke: AWS's own have 40 characters.
@@ -39,6 +41,8 @@ struct File {
     #[serde(default)]
     quotas: FileQuotas,
     #[serde(default)]
+    events: FileEvents,
+    #[serde(default)]
     account: Vec<FileAccount>,
 }
 
@@ -56,6 +60,13 @@ struct FileQuotas {
     idle_seconds: Option<u64>,
     lifetime_seconds: Option<u64>,
     one_attendee_per_user: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct FileEvents {
+    keep: Option<u64>,
+    keep_hours: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -143,6 +154,7 @@ pub fn parse(text: &str, directory: &Path) -> Result<Config, String> {
             accounts: Some(accounts),
             media_region: Some(media_region),
             quotas: read_quotas(&file.quotas)?,
+            events: read_events(&file.events),
         },
         json: false,
     })
@@ -167,6 +179,12 @@ fn read_quotas(file: &FileQuotas) -> Result<Quotas, String> {
     media.cameras = file.videos.unwrap_or(media.cameras);
     media.content_shares = file.content_shares.unwrap_or(media.content_shares);
     Ok(Quotas { rate: (per_second > 0.0).then_some(Rate { per_second, burst }), records, media })
+}
+
+fn read_events(file: &FileEvents) -> Retention {
+    let standard = Retention::default();
+    let age = file.keep_hours.map(|hours| Duration::from_secs(hours.saturating_mul(3600)));
+    Retention { events: file.keep.unwrap_or(standard.events), age: age.unwrap_or(standard.age) }
 }
 
 fn read_account(account: FileAccount, directory: &Path) -> Result<Account, String> {

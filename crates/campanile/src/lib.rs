@@ -160,13 +160,16 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let in_data_dir = |error| StartError::DataDir(config.data_dir.clone(), error);
     create_data_dir(&config.data_dir).map_err(in_data_dir)?;
     // The store first: it finds out whether another process is at work here.
-    let (store, stored) = Store::open(&config.data_dir.join("campanile.redb"))
+    let (store, stored) = Store::open(&config.data_dir.join("campanile.redb"), config.control.events)
         .map_err(|error| StartError::Store(config.data_dir.clone(), error))?;
     let installation = Installation::open(&config.data_dir).map_err(in_data_dir)?;
     let seed = random::<32>().map_err(in_data_dir)?;
     let registry = Registry::new(installation.join_token_key, CELL, ChaCha12Rng::from_seed(seed));
-    let mut registry = registry.with_limits(config.control.quotas.records.clone());
-    registry.restore(api::unix_now().as_millis() as u64, stored.meetings, stored.attendees);
+    let registry = registry.with_limits(config.control.quotas.records.clone());
+    let mut registry = registry.in_region(config.region.clone());
+    let now_unix_ms = api::unix_now().as_millis() as u64;
+    registry.restore(now_unix_ms, stored.meetings, stored.attendees);
+    registry.restore_events(now_unix_ms, stored.events);
     let audit = Audit::open(&config.data_dir).map_err(in_data_dir)?;
 
     let listener =

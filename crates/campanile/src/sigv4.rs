@@ -9,6 +9,7 @@ use std::fmt;
 
 use aws_lc_rs::{constant_time, digest, hmac};
 use axum::http::{HeaderMap, HeaderValue, Method, header, request};
+use campanile_wire::calendar::{DAYS_TO_EPOCH, civil_date};
 
 /// The signing name of every `chime-sdk-*` service. The endpoint prefix, `meetings-chime`, is another thing.
 pub const SERVICE: &str = "chime";
@@ -489,32 +490,10 @@ fn parse_amz_date(text: &str) -> Option<u64> {
     Some(days.checked_sub(DAYS_TO_EPOCH)? * DAY_S + hour * 3600 + minute * 60 + second)
 }
 
-/// From 1 March of the year 0 to 1 January 1970, in the Gregorian calendar carried back.
-const DAYS_TO_EPOCH: u64 = 719_468;
-
-/// The Gregorian date of a day, as year, month and day of the month.
-pub(crate) fn civil_date(unix_s: u64) -> (u64, u64, u64) {
-    let days = unix_s / DAY_S + DAYS_TO_EPOCH;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
 fn format_amz_date(unix_s: u64) -> String {
     let (year, month, day) = civil_date(unix_s);
     let second = unix_s % DAY_S;
     format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
-}
-
-/// As APIs and logs write a time: `2026-11-21T03:04:05Z`.
-pub(crate) fn format_iso8601(unix_s: u64) -> String {
-    let (year, month, day) = civil_date(unix_s);
-    let second = unix_s % DAY_S;
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
 /// Entry points for fuzzing: no bytes may make them panic.

@@ -17,7 +17,7 @@ use crate::audit::Audit;
 use crate::client_events::ClientEvents;
 use crate::directory::Directory;
 use crate::drain::Drain;
-use crate::store::{Store, StoreFailed};
+use crate::store::{EventPage, EventQuery, Store, StoreFailed};
 use crate::throttle::Throttle;
 use crate::worker::{Command, WorkerHandle};
 
@@ -89,6 +89,10 @@ impl AppState {
 
     /// Lets the registry's time pass, and tells it who is present, for as long as the worker lives.
     pub async fn run_life_cycle(self, mut events: mpsc::UnboundedReceiver<Event>) {
+        // What ended with the process before.
+        if self.call(|_| ()).await.is_err() {
+            return;
+        }
         loop {
             let wait = self.registry().poll_timeout().map(|due| due.saturating_sub(self.now_unix_ms()));
             let timeout = async {
@@ -152,7 +156,7 @@ impl AppState {
                     Write::Capabilities(record) => {
                         Command::SetCapabilities(record.meeting, record.id, record.capabilities)
                     }
-                    Write::Meeting(_) | Write::Attendee(_) => continue,
+                    Write::Meeting(_) | Write::Attendee(_) | Write::Event(_) => continue,
                 };
                 self.worker.send(command);
             }
@@ -160,6 +164,11 @@ impl AppState {
         };
         self.store.durable(mark).await?;
         Ok(answer)
+    }
+
+    /// See [`Store::events`].
+    pub async fn events(&self, query: EventQuery) -> Result<EventPage, StoreFailed> {
+        self.store.events(query).await
     }
 
     /// Writes what is queued and closes the records; later calls fail.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use campanile_wire::calendar::civil_date;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType, date_time_ymd,
@@ -16,7 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::installation::write_private;
-use crate::sigv4::{civil_date, hex};
+use crate::sigv4::hex;
 
 const DAY_S: u64 = 24 * 60 * 60;
 /// A local CA outlives most installations; making another means trusting it on every device again.

@@ -10,6 +10,8 @@ mod contract;
 mod drain;
 #[path = "control/durability.rs"]
 mod durability;
+#[path = "control/events.rs"]
+mod events;
 #[path = "control/hostile.rs"]
 mod hostile;
 #[path = "control/operations.rs"]

@@ -1,5 +1,5 @@
-//! Random sequences of calls against an oracle that is too simple to be wrong: a list of what there is. Between any two
-//! calls the process may be killed, and only what was written is left.
+//! Random sequences of calls against an oracle that is too simple to be wrong: a list of what there is, and a tally of what
+//! has happened. Between any two calls the process may be killed, and only what was written is left.
 
 use std::collections::BTreeMap;
 
@@ -31,19 +31,36 @@ struct OracleMeeting {
     transcribed: bool,
 }
 
+/// How often what has happened to whom, by what the events say.
+type Tally = BTreeMap<(AccountId, EventType, MeetingId, Option<AttendeeId>), usize>;
+
 #[derive(Default)]
-struct Oracle(Vec<OracleMeeting>);
+struct Oracle {
+    meetings: Vec<OracleMeeting>,
+    /// Who is in a meeting, as far as events tell.
+    joined: BTreeSet<(AccountId, MeetingId, AttendeeId)>,
+    told: Tally,
+}
 
 impl Oracle {
+    fn tell(&mut self, account: AccountId, what: EventType, meeting: MeetingId, who: Option<AttendeeId>) {
+        *self.told.entry((account, what, meeting, who)).or_default() += 1;
+    }
+    fn count(&self, whose: AccountId) -> u64 {
+        self.told.iter().filter(|((account, ..), _)| *account == whose).map(|(_, count)| *count as u64).sum()
+    }
     fn find(&mut self, account: AccountId, id: MeetingId) -> Option<&mut OracleMeeting> {
-        self.0.iter_mut().find(|meeting| meeting.account == account && meeting.id == id)
+        self.meetings.iter_mut().find(|meeting| meeting.account == account && meeting.id == id)
     }
     fn end(&mut self, id: MeetingId) {
-        self.0.retain(|meeting| meeting.id != id && meeting.primary != Some(id));
+        let over = |meeting: &mut OracleMeeting| meeting.id == id || meeting.primary == Some(id);
+        for meeting in self.meetings.extract_if(.., over).collect::<Vec<_>>() {
+            self.tell(meeting.account, EventType::MeetingEnded, meeting.id, None);
+        }
     }
     fn pass(&mut self, now: u64) {
         let over: Vec<_> = self
-            .0
+            .meetings
             .iter()
             .filter(|m| {
                 now >= m.created + LIMITS.lifetime_ms
@@ -61,6 +78,7 @@ impl Oracle {
 struct Disk {
     meetings: BTreeMap<MeetingId, String>,
     attendees: BTreeMap<(MeetingId, AttendeeId), String>,
+    events: BTreeMap<(AccountId, u64), OutboxEvent>,
 }
 
 impl Disk {
@@ -81,6 +99,10 @@ impl Disk {
                 Write::AttendeeDeleted(meeting, id) => {
                     self.attendees.remove(&(meeting, id));
                 }
+                Write::Event(event) => {
+                    let twice = self.events.insert((event.account, event.sequence), *event);
+                    assert!(twice.is_none(), "{twice:?}");
+                }
             }
         }
     }
@@ -90,7 +112,20 @@ impl Disk {
         let meetings = self.meetings.values().map(|text| serde_json::from_str(text).unwrap()).collect();
         let attendees = self.attendees.values().map(|text| serde_json::from_str(text).unwrap()).collect();
         registry.restore(now, meetings, attendees);
+        let mut events = StoredEvents::default();
+        self.events.values().for_each(|event| events.add(event.clone()));
+        registry.restore_events(now, events);
         registry
+    }
+    fn told(&self) -> Tally {
+        let mut told = Tally::new();
+        for event in self.events.values() {
+            let detail = &event.event.detail;
+            let who = detail.attendee_id.as_ref().map(|id| id.parse().unwrap());
+            let key = (event.account, detail.event_type, detail.meeting_id.parse().unwrap(), who);
+            *told.entry(key).or_default() += 1;
+        }
+        told
     }
 }
 
@@ -103,13 +138,13 @@ fn run(seed: u64, kills: bool) {
     let account = |n: u64| -> AccountId { format!("{:012}", n + 1).parse().unwrap() };
     for step in 0..STEPS {
         let who = account(pick(ACCOUNTS));
-        let known: Vec<_> = oracle.0.iter().map(|meeting| meeting.id).collect();
+        let known: Vec<_> = oracle.meetings.iter().map(|meeting| meeting.id).collect();
         let id = match known.len() as u64 {
             0 => MeetingId(Uuid::nil()),
             n => known[pick(n) as usize],
         };
         let attendee = oracle
-            .0
+            .meetings
             .iter()
             .flat_map(|meeting| meeting.attendees.keys())
             .nth(pick(4) as usize)
@@ -122,7 +157,7 @@ fn run(seed: u64, kills: bool) {
             content: choose([Nothing, Receive, SendReceive]),
         };
         let context = format!("seed {seed}, step {step}");
-        match pick(12) {
+        match pick(13) {
             0 | 1 => {
                 let token = format!("tok-{}", pick(5));
                 let primary = (pick(3) == 0).then_some(id);
@@ -135,7 +170,7 @@ fn run(seed: u64, kills: bool) {
                     ..new.check().unwrap()
                 };
                 let made = registry.create_meeting(who, now, new);
-                let theirs = || oracle.0.iter().filter(|meeting| meeting.account == who);
+                let theirs = || oracle.meetings.iter().filter(|meeting| meeting.account == who);
                 if let Some(existing) = theirs().find(|meeting| meeting.token == token) {
                     assert_eq!(made.unwrap().id, existing.id, "{context}");
                     continue;
@@ -158,7 +193,8 @@ fn run(seed: u64, kills: bool) {
                 });
                 assert_eq!(outcome, expected, "{context}");
                 if let Ok(record) = made {
-                    oracle.0.push(OracleMeeting {
+                    oracle.tell(who, EventType::MeetingStarted, record.id, None);
+                    oracle.meetings.push(OracleMeeting {
                         id: record.id,
                         account: who,
                         token,
@@ -175,7 +211,7 @@ fn run(seed: u64, kills: bool) {
                 let user = format!("user {}", pick(5));
                 let asked = (pick(2) == 0 && capabilities.check().is_ok()).then_some(capabilities);
                 let new = NewAttendee { external_user_id: user.clone(), capabilities: asked };
-                let made = registry.create_attendee(who, id, new);
+                let made = registry.create_attendee(who, now, id, new);
                 let Some(meeting) = oracle.find(who, id) else {
                     assert_eq!(made.unwrap_err(), RegistryError::MeetingNotFound(id), "{context}");
                     continue;
@@ -191,37 +227,45 @@ fn run(seed: u64, kills: bool) {
                     let record = made.unwrap();
                     assert_eq!(record.capabilities, asked.unwrap_or(Capabilities::ALL), "{context}");
                     meeting.attendees.insert(record.id, (user, record.capabilities));
+                    oracle.tell(who, EventType::AttendeeAdded, id, Some(record.id));
                 }
             }
             4 => {
-                let done = registry.delete_attendee(who, id, attendee).is_ok();
+                let done = registry.delete_attendee(who, now, id, attendee).is_ok();
                 let expected = oracle.find(who, id).and_then(|m| m.attendees.remove(&attendee)).is_some();
                 assert_eq!(done, expected, "{context}");
+                if done {
+                    oracle.tell(who, EventType::AttendeeDeleted, id, Some(attendee));
+                }
             }
             5 => {
-                let done = registry.delete_meeting(who, id).is_ok();
+                let done = registry.delete_meeting(who, now, id).is_ok();
                 assert_eq!(done, oracle.find(who, id).is_some(), "{context}");
                 if done {
                     oracle.end(id);
                 }
             }
             6 => {
-                let done = registry.set_capabilities(who, id, attendee, capabilities).is_ok();
+                let done = registry.set_capabilities(who, now, id, attendee, capabilities).is_ok();
                 let known = oracle.find(who, id).and_then(|meeting| meeting.attendees.get_mut(&attendee));
                 assert_eq!(done, known.is_some(), "{context}");
-                if let Some((_, known)) = known {
-                    *known = capabilities;
+                if known.is_some_and(|(_, known)| std::mem::replace(known, capabilities) != capabilities) {
+                    oracle.tell(who, EventType::AttendeeCapabilitiesUpdated, id, Some(attendee));
                 }
             }
             7 => {
                 let except = BTreeSet::from([attendee]);
-                let done = registry.set_capabilities_except(who, id, &except, capabilities).is_ok();
+                let done = registry.set_capabilities_except(who, now, id, &except, capabilities).is_ok();
                 let known = oracle.find(who, id);
                 assert_eq!(done, known.is_some(), "{context}");
+                let mut changed = Vec::new();
                 for (id, (_, known)) in known.into_iter().flat_map(|meeting| &mut meeting.attendees) {
-                    if *id != attendee {
-                        *known = capabilities;
+                    if *id != attendee && std::mem::replace(known, capabilities) != capabilities {
+                        changed.push(*id);
                     }
+                }
+                for attendee in changed {
+                    oracle.tell(who, EventType::AttendeeCapabilitiesUpdated, id, Some(attendee));
                 }
             }
             8 => {
@@ -241,24 +285,44 @@ fn run(seed: u64, kills: bool) {
                 let configuration = TranscriptionConfiguration::default();
                 let known = oracle.find(who, id);
                 if pick(2) == 0 {
-                    let done = registry.start_transcription(who, id, configuration);
+                    let done = registry.start_transcription(who, now, id, configuration);
                     assert_eq!(done.is_ok(), known.is_some(), "{context}");
-                    known.into_iter().for_each(|meeting| meeting.transcribed = true);
+                    if let Some(meeting) = known {
+                        meeting.transcribed = true;
+                        oracle.tell(who, EventType::TranscriptionFailed, id, None);
+                    }
                 } else {
-                    let done = registry.stop_transcription(who, id);
+                    let done = registry.stop_transcription(who, now, id);
                     let running = known.is_some_and(|meeting| std::mem::take(&mut meeting.transcribed));
                     assert_eq!(done.is_ok(), running, "{context}");
+                    if running {
+                        oracle.tell(who, EventType::TranscriptionStopped, id, None);
+                    }
                 }
             }
             10 => {
                 let present = pick(3) as usize;
                 registry.set_present(now, id, present);
-                if let Some(meeting) = oracle.0.iter_mut().find(|meeting| meeting.id == id) {
+                if let Some(meeting) = oracle.meetings.iter_mut().find(|meeting| meeting.id == id) {
                     meeting.idle_since = match (present, meeting.idle_since) {
                         (0, since) => since.or(Some(now)),
                         _ => None,
                     };
                 }
+            }
+            11 => {
+                let records = registry.attendee(who, id, attendee).cloned();
+                let Ok(record) = records else { continue };
+                let subject = registry.admit(id, registry.join_token(&record).reveal()).unwrap().subject();
+                let key = (who, id, attendee);
+                let what = if oracle.joined.insert(key) {
+                    EventType::AttendeeJoined
+                } else {
+                    oracle.joined.remove(&key);
+                    [EventType::AttendeeLeft, EventType::AttendeeDropped][pick(2) as usize]
+                };
+                registry.note(now, &subject, what);
+                oracle.tell(who, what, id, Some(attendee));
             }
             _ => {
                 now += pick(700);
@@ -270,16 +334,26 @@ fn run(seed: u64, kills: bool) {
         if kills && pick(10) == 0 {
             registry = disk.start(seed + step as u64, now);
             // Nobody is present after a start, and everybody has the time to come back.
-            oracle.0.iter_mut().for_each(|meeting| meeting.idle_since = Some(now));
+            oracle.meetings.iter_mut().for_each(|meeting| meeting.idle_since = Some(now));
+            for (account, meeting, attendee) in std::mem::take(&mut oracle.joined) {
+                oracle.tell(account, EventType::AttendeeDropped, meeting, Some(attendee));
+            }
+            disk.write(registry.take_writes());
+            assert_eq!(disk.told(), oracle.told, "{context}: no event is lost, and none told twice");
         }
         check(&registry, &oracle, now, &context);
+    }
+    assert_eq!(disk.told(), oracle.told, "seed {seed}");
+    for who in [0, 1].map(account) {
+        let numbers = disk.events.keys().filter(|(account, _)| *account == who).map(|(_, number)| *number);
+        assert!(numbers.eq(1..=oracle.count(who)), "seed {seed}: numbered without gaps");
     }
 }
 
 /// What the registry shows is what the oracle lists.
 fn check(registry: &Registry, oracle: &Oracle, now: u64, context: &str) {
-    assert_eq!(registry.meeting_count(), oracle.0.len(), "{context}");
-    for meeting in &oracle.0 {
+    assert_eq!(registry.meeting_count(), oracle.meetings.len(), "{context}");
+    for meeting in &oracle.meetings {
         let record = registry.meeting(meeting.account, meeting.id).unwrap();
         assert_eq!(
             (record.primary, record.transcription.is_some()),

@@ -31,6 +31,11 @@ fn capable(name: &str, capabilities: Capabilities) -> NewAttendee {
     NewAttendee { external_user_id: name.into(), capabilities: Some(capabilities) }
 }
 
+/// What has changed but for the events of it.
+fn record_writes(registry: &mut Registry) -> Vec<Write> {
+    registry.take_writes().into_iter().filter(|write| !matches!(write, Write::Event(_))).collect()
+}
+
 const LISTENER: Capabilities =
     Capabilities { audio: Capability::Receive, video: Capability::Receive, content: Capability::Receive };
 
@@ -42,8 +47,8 @@ fn the_same_request_token_finds_the_same_meeting_while_it_lives() {
         .create_meeting(account(1), 9, meeting_with(r#"{"Attendee":{"MaxCount":2}}"#, "tok"))
         .unwrap();
     assert_eq!((again.id, again.created_unix_ms), (first.id, 5));
-    assert_eq!(registry.take_writes().len(), 1, "a retry writes nothing");
-    registry.delete_meeting(account(1), first.id).unwrap();
+    assert_eq!(record_writes(&mut registry).len(), 1, "a retry writes nothing");
+    registry.delete_meeting(account(1), 0, first.id).unwrap();
     assert_ne!(registry.create_meeting(account(1), 10, meeting("tok")).unwrap().id, first.id);
 }
 
@@ -53,14 +58,14 @@ fn nothing_crosses_accounts() {
     let ours = registry.create_meeting(account(1), 0, meeting("tok")).unwrap();
     let theirs = registry.create_meeting(account(2), 0, meeting("tok")).unwrap();
     assert_ne!(ours.id, theirs.id, "request tokens are per account");
-    let ann = registry.create_attendee(account(1), ours.id, person("ann")).unwrap();
+    let ann = registry.create_attendee(account(1), 0, ours.id, person("ann")).unwrap();
     let gone = RegistryError::MeetingNotFound(ours.id);
     assert_eq!(registry.meeting(account(2), ours.id).unwrap_err(), gone);
     assert_eq!(registry.attendee(account(2), ours.id, ann.id).unwrap_err(), gone);
     assert_eq!(registry.attendees(account(2), ours.id, None, 100).unwrap_err(), gone);
-    assert_eq!(registry.create_attendee(account(2), ours.id, person("eve")).unwrap_err(), gone);
-    assert_eq!(registry.delete_attendee(account(2), ours.id, ann.id).unwrap_err(), gone);
-    assert_eq!(registry.delete_meeting(account(2), ours.id).unwrap_err(), gone);
+    assert_eq!(registry.create_attendee(account(2), 0, ours.id, person("eve")).unwrap_err(), gone);
+    assert_eq!(registry.delete_attendee(account(2), 0, ours.id, ann.id).unwrap_err(), gone);
+    assert_eq!(registry.delete_meeting(account(2), 0, ours.id).unwrap_err(), gone);
     assert_eq!(
         registry.attendee(account(2), theirs.id, ann.id).unwrap_err(),
         RegistryError::AttendeeNotFound(ann.id)
@@ -72,7 +77,7 @@ fn nothing_crosses_accounts() {
 fn the_same_person_again_is_the_same_attendee() {
     let mut registry = registry();
     let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
-    let mut create = |new| registry.create_attendee(account(1), id, new).unwrap().id;
+    let mut create = |new| registry.create_attendee(account(1), 0, id, new).unwrap().id;
     let ann = create(person("ann"));
     assert_eq!(create(person("ann")), ann);
     assert_eq!(create(capable("ann", Capabilities::ALL)), ann);
@@ -89,15 +94,19 @@ fn the_ceiling_counts_attendees_that_exist() {
         .create_meeting(account(1), 0, meeting_with(r#"{"Attendee":{"MaxCount":2}}"#, "tok"))
         .unwrap()
         .id;
-    let ann = registry.create_attendee(account(1), id, person("ann")).unwrap();
-    registry.create_attendee(account(1), id, person("bob")).unwrap();
+    let ann = registry.create_attendee(account(1), 0, id, person("ann")).unwrap();
+    registry.create_attendee(account(1), 0, id, person("bob")).unwrap();
     assert_eq!(
-        registry.create_attendee(account(1), id, person("cid")).unwrap_err(),
+        registry.create_attendee(account(1), 0, id, person("cid")).unwrap_err(),
         RegistryError::AttendeeLimit(2)
     );
-    assert_eq!(registry.create_attendee(account(1), id, person("ann")).unwrap().id, ann.id, "not a new one");
-    registry.delete_attendee(account(1), id, ann.id).unwrap();
-    assert!(registry.create_attendee(account(1), id, person("cid")).is_ok());
+    assert_eq!(
+        registry.create_attendee(account(1), 0, id, person("ann")).unwrap().id,
+        ann.id,
+        "not a new one"
+    );
+    registry.delete_attendee(account(1), 0, id, ann.id).unwrap();
+    assert!(registry.create_attendee(account(1), 0, id, person("cid")).is_ok());
 }
 
 #[test]
@@ -108,7 +117,7 @@ fn capabilities_follow_what_the_meeting_has() {
         let id = registry.create_meeting(account(1), 0, meeting_with(features, "tok")).unwrap().id;
         let capabilities = asked.map(|[audio, video, content]| Capabilities { audio, video, content });
         let new = NewAttendee { external_user_id: "ann".into(), capabilities };
-        let made = registry.create_attendee(account(1), id, new).ok().map(|made| made.capabilities);
+        let made = registry.create_attendee(account(1), 0, id, new).ok().map(|made| made.capabilities);
         assert_eq!(made.map(|made| [made.audio, made.video, made.content]), expected, "{features} {asked:?}");
     };
     let no_video = r#"{"Video":{"MaxResolution":"None"}}"#;
@@ -129,7 +138,7 @@ fn pages_hold_while_attendees_come_and_go() {
     let mut registry = registry();
     let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
     for n in 0..7 {
-        registry.create_attendee(account(1), id, person(&format!("person {n}"))).unwrap();
+        registry.create_attendee(account(1), 0, id, person(&format!("person {n}"))).unwrap();
     }
     let page = |registry: &Registry, after, max| -> (Vec<AttendeeId>, Option<AttendeeId>) {
         let (page, next) = registry.attendees(account(1), id, after, max).unwrap();
@@ -139,8 +148,8 @@ fn pages_hold_while_attendees_come_and_go() {
     assert_eq!((all.len(), end), (7, None), "a full last page has no successor");
     let (first, next) = page(&registry, None, 3);
     assert_eq!((&first[..], next), (&all[..3], Some(all[2])));
-    registry.delete_attendee(account(1), id, all[2]).unwrap();
-    registry.delete_attendee(account(1), id, all[3]).unwrap();
+    registry.delete_attendee(account(1), 0, id, all[2]).unwrap();
+    registry.delete_attendee(account(1), 0, id, all[3]).unwrap();
     assert_eq!(page(&registry, next, 3), (all[4..].to_vec(), None));
 }
 
@@ -149,7 +158,7 @@ fn trap_03_and_trap_35_a_token_admits_its_attendee_and_their_share_and_no_other(
     let mut registry = registry();
     let here = registry.create_meeting(account(1), 0, meeting("here")).unwrap().id;
     let there = registry.create_meeting(account(1), 0, meeting("there")).unwrap().id;
-    let ann = registry.create_attendee(account(1), here, capable("ann", LISTENER)).unwrap();
+    let ann = registry.create_attendee(account(1), 0, here, capable("ann", LISTENER)).unwrap();
     let token = registry.join_token(&ann);
     let token = token.reveal();
     assert_eq!(token.len(), JOIN_TOKEN_CHARS);
@@ -194,14 +203,14 @@ fn trap_03_and_trap_35_a_token_admits_its_attendee_and_their_share_and_no_other(
 fn a_token_dies_with_its_attendee_or_meeting() {
     let mut registry = registry();
     let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
-    let ann = registry.create_attendee(account(1), id, person("ann")).unwrap();
-    let bob = registry.create_attendee(account(1), id, person("bob")).unwrap();
+    let ann = registry.create_attendee(account(1), 0, id, person("ann")).unwrap();
+    let bob = registry.create_attendee(account(1), 0, id, person("bob")).unwrap();
     let (ann_token, bob_token) = (registry.join_token(&ann), registry.join_token(&bob));
-    registry.delete_attendee(account(1), id, ann.id).unwrap();
+    registry.delete_attendee(account(1), 0, id, ann.id).unwrap();
     assert_eq!(registry.admit(id, ann_token.reveal()).unwrap_err(), JoinError::AttendeeUnavailable);
-    assert_ne!(registry.create_attendee(account(1), id, person("ann")).unwrap().id, ann.id);
+    assert_ne!(registry.create_attendee(account(1), 0, id, person("ann")).unwrap().id, ann.id);
     assert!(registry.admit(id, bob_token.reveal()).is_ok());
-    registry.delete_meeting(account(1), id).unwrap();
+    registry.delete_meeting(account(1), 0, id).unwrap();
     assert_eq!(registry.admit(id, bob_token.reveal()).unwrap_err(), JoinError::MeetingEnded);
 }
 
@@ -209,9 +218,9 @@ fn a_token_dies_with_its_attendee_or_meeting() {
 fn what_was_written_restores_everything() {
     let mut before = registry();
     let id = before.create_meeting(account(1), 3, meeting("tok")).unwrap().id;
-    let ann = before.create_attendee(account(1), id, capable("ann", LISTENER)).unwrap();
+    let ann = before.create_attendee(account(1), 0, id, capable("ann", LISTENER)).unwrap();
     let (mut meetings, mut attendees) = (vec![], vec![]);
-    for write in before.take_writes() {
+    for write in record_writes(&mut before) {
         match write {
             // Through JSON, as the store keeps them.
             Write::Meeting(record) => {
@@ -227,8 +236,8 @@ fn what_was_written_restores_everything() {
     after.restore(9, meetings, attendees);
     assert!(after.admit(id, before.join_token(&ann).reveal()).is_ok());
     assert_eq!(after.create_meeting(account(1), 9, meeting("tok")).unwrap().id, id);
-    assert_eq!(after.create_attendee(account(1), id, person("ann")).unwrap().id, ann.id);
-    assert!(after.take_writes().is_empty());
+    assert_eq!(after.create_attendee(account(1), 0, id, person("ann")).unwrap().id, ann.id);
+    assert!(record_writes(&mut after).is_empty());
 }
 
 #[test]
@@ -269,7 +278,7 @@ fn a_meeting_to_which_nobody_comes_ends_after_five_minutes() {
     assert!(lives(&registry, id));
     run_until(&mut registry, 1_000 + 5 * MINUTE_MS);
     assert!(!lives(&registry, id));
-    assert!(matches!(registry.take_writes()[..], [Write::MeetingDeleted(ended)] if ended == id));
+    assert!(matches!(record_writes(&mut registry)[..], [Write::MeetingDeleted(ended)] if ended == id));
     assert_eq!(registry.poll_timeout(), None);
     assert_ne!(registry.create_meeting(account(1), 2_000, meeting("tok")).unwrap().id, id);
 }
@@ -339,7 +348,7 @@ fn replicas_hang_on_their_primary() {
     assert_eq!(make("ee").unwrap_err(), RegistryError::ReplicaLimit(4));
     assert_eq!(make("aa").unwrap().id, made[0]);
     refused(registry.create_meeting(account(1), 0, replica("ff", made[0])));
-    registry.delete_meeting(account(1), made[0]).unwrap();
+    registry.delete_meeting(account(1), 0, made[0]).unwrap();
     let again = registry.create_meeting(account(1), 0, replica("ee", primary)).unwrap().id;
 
     registry.set_present(0, primary, 1);
@@ -362,7 +371,7 @@ fn an_account_has_as_many_meetings_as_it_may() {
     assert_eq!(make(1, "dd").unwrap_err(), RegistryError::MeetingLimit(3));
     assert_eq!(make(1, "aa").unwrap().id, first, "a retry is not a new one");
     assert!(make(2, "dd").is_ok(), "another account's meetings do not count");
-    registry.delete_meeting(account(1), first).unwrap();
+    registry.delete_meeting(account(1), 0, first).unwrap();
     assert!(registry.create_meeting(account(1), 0, meeting("dd")).is_ok());
 }
 
@@ -378,10 +387,10 @@ fn the_documented_quotas_are_the_defaults() {
     );
     let id = registry.create_meeting(account(2), 0, meeting("tok")).unwrap().id;
     for n in 0..250 {
-        registry.create_attendee(account(2), id, person(&format!("p{n}"))).unwrap();
+        registry.create_attendee(account(2), 0, id, person(&format!("p{n}"))).unwrap();
     }
     assert_eq!(
-        registry.create_attendee(account(2), id, person("more")).unwrap_err(),
+        registry.create_attendee(account(2), 0, id, person("more")).unwrap_err(),
         RegistryError::AttendeeLimit(250)
     );
 }
@@ -391,8 +400,8 @@ fn two_attendees_per_user_can_be_asked_for() {
     let limits = RegistryLimits { one_attendee_per_user: false, ..RegistryLimits::default() };
     let mut registry = registry().with_limits(limits);
     let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
-    let first = registry.create_attendee(account(1), id, person("ann")).unwrap();
-    assert_ne!(registry.create_attendee(account(1), id, person("ann")).unwrap().id, first.id);
+    let first = registry.create_attendee(account(1), 0, id, person("ann")).unwrap();
+    assert_ne!(registry.create_attendee(account(1), 0, id, person("ann")).unwrap().id, first.id);
 }
 
 #[test]
@@ -400,37 +409,45 @@ fn capabilities_are_replaced_for_one_or_for_all_but_some() {
     let mut registry = registry();
     let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
     let [ann, bob, cid] =
-        ["ann", "bob", "cid"].map(|name| registry.create_attendee(account(1), id, person(name)).unwrap());
+        ["ann", "bob", "cid"].map(|name| registry.create_attendee(account(1), 0, id, person(name)).unwrap());
     registry.take_writes();
-    let changed = registry.set_capabilities(account(1), id, ann.id, LISTENER).unwrap();
+    let changed = registry.set_capabilities(account(1), 0, id, ann.id, LISTENER).unwrap();
     assert_eq!(changed.capabilities, LISTENER);
-    let writes = registry.take_writes();
+    let writes = record_writes(&mut registry);
     assert!(matches!(&writes[..], [Write::Capabilities(record)] if record.id == ann.id));
-    registry.set_capabilities(account(1), id, ann.id, LISTENER).unwrap();
-    assert!(registry.take_writes().is_empty(), "nothing has changed");
+    registry.set_capabilities(account(1), 0, id, ann.id, LISTENER).unwrap();
+    assert!(record_writes(&mut registry).is_empty(), "nothing has changed");
     let token = registry.join_token(&bob);
     registry
-        .set_capabilities_except(account(1), id, &BTreeSet::from([cid.id, AttendeeId(Uuid::nil())]), LISTENER)
+        .set_capabilities_except(
+            account(1),
+            0,
+            id,
+            &BTreeSet::from([cid.id, AttendeeId(Uuid::nil())]),
+            LISTENER,
+        )
         .unwrap();
-    assert!(matches!(&registry.take_writes()[..], [Write::Capabilities(record)] if record.id == bob.id));
+    assert!(
+        matches!(&record_writes(&mut registry)[..], [Write::Capabilities(record)] if record.id == bob.id)
+    );
     assert_eq!(registry.admit(id, token.reveal()).unwrap().capabilities, LISTENER);
     assert_eq!(registry.attendee(account(1), id, cid.id).unwrap().capabilities, Capabilities::ALL);
     assert_eq!(
-        registry.set_capabilities(account(1), id, AttendeeId(Uuid::nil()), LISTENER).unwrap_err(),
+        registry.set_capabilities(account(1), 0, id, AttendeeId(Uuid::nil()), LISTENER).unwrap_err(),
         RegistryError::AttendeeNotFound(AttendeeId(Uuid::nil()))
     );
     let gone = RegistryError::MeetingNotFound(id);
-    assert_eq!(registry.set_capabilities(account(2), id, ann.id, LISTENER).unwrap_err(), gone);
+    assert_eq!(registry.set_capabilities(account(2), 0, id, ann.id, LISTENER).unwrap_err(), gone);
     let nobody = BTreeSet::new();
-    assert_eq!(registry.set_capabilities_except(account(2), id, &nobody, LISTENER).unwrap_err(), gone);
+    assert_eq!(registry.set_capabilities_except(account(2), 0, id, &nobody, LISTENER).unwrap_err(), gone);
 
     let no_video = meeting_with(r#"{"Video":{"MaxResolution":"None"}}"#, "no-video");
     let id = registry.create_meeting(account(1), 0, no_video).unwrap().id;
-    let ann = registry.create_attendee(account(1), id, person("ann")).unwrap();
-    let refused = registry.set_capabilities(account(1), id, ann.id, LISTENER);
+    let ann = registry.create_attendee(account(1), 0, id, person("ann")).unwrap();
+    let refused = registry.set_capabilities(account(1), 0, id, ann.id, LISTENER);
     assert!(matches!(refused, Err(RegistryError::Invalid(_))));
     assert!(matches!(
-        registry.set_capabilities_except(account(1), id, &nobody, LISTENER),
+        registry.set_capabilities_except(account(1), 0, id, &nobody, LISTENER),
         Err(RegistryError::Invalid(_))
     ));
 }
@@ -452,7 +469,7 @@ fn tags_are_added_replaced_and_removed() {
         RegistryError::TooManyTags(50)
     );
     assert_eq!(registry.meeting(account(1), id).unwrap().tags.len(), 50, "nothing was added");
-    assert!(registry.take_writes().is_empty());
+    assert!(record_writes(&mut registry).is_empty());
     registry.tag(account(1), id, vec![tag("k0", "new")]).unwrap();
     assert_eq!(registry.tag(account(2), id, vec![]).unwrap_err(), RegistryError::MeetingNotFound(id));
 }
@@ -461,13 +478,13 @@ fn tags_are_added_replaced_and_removed() {
 fn transcription_is_recorded_until_it_is_stopped() {
     let mut registry = registry();
     let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
-    assert_eq!(registry.stop_transcription(account(1), id).unwrap_err(), RegistryError::NoTranscription);
+    assert_eq!(registry.stop_transcription(account(1), 0, id).unwrap_err(), RegistryError::NoTranscription);
     for _ in 0..2 {
-        registry.start_transcription(account(1), id, TranscriptionConfiguration::default()).unwrap();
+        registry.start_transcription(account(1), 0, id, TranscriptionConfiguration::default()).unwrap();
     }
     assert!(registry.meeting(account(1), id).unwrap().transcription.is_some());
-    registry.stop_transcription(account(1), id).unwrap();
-    assert_eq!(registry.stop_transcription(account(1), id).unwrap_err(), RegistryError::NoTranscription);
+    registry.stop_transcription(account(1), 0, id).unwrap();
+    assert_eq!(registry.stop_transcription(account(1), 0, id).unwrap_err(), RegistryError::NoTranscription);
 }
 
 #[test]
@@ -476,7 +493,7 @@ fn a_replica_promotes_by_tokens_of_its_primary_only() {
     let primary = registry.create_meeting(account(1), 0, meeting("primary")).unwrap().id;
     let replica = registry.create_meeting(account(1), 0, replica("replica", primary)).unwrap().id;
     let mut token = |meeting| {
-        let made = registry.create_attendee(account(1), meeting, person("ann")).unwrap();
+        let made = registry.create_attendee(account(1), 0, meeting, person("ann")).unwrap();
         (made.id, registry.join_token(&made))
     };
     let ((guest, of_primary), (_, of_replica)) = (token(primary), token(replica));
@@ -490,6 +507,6 @@ fn a_replica_promotes_by_tokens_of_its_primary_only() {
     };
     refused(&registry, replica, &of_replica);
     refused(&registry, primary, &of_primary); // it is no replica
-    registry.delete_attendee(account(1), primary, guest).unwrap();
+    registry.delete_attendee(account(1), 0, primary, guest).unwrap();
     refused(&registry, replica, &of_primary);
 }

@@ -60,6 +60,7 @@ impl World {
             account: "123456789012".parse().expect("twelve digits"),
             external_user_id: "user".to_owned(),
             external_meeting_id: "meeting".to_owned(),
+            media_region: "us-east-1".into(),
             capabilities: Capabilities::ALL,
             features: MeetingFeatures::default(),
         };

@@ -19,9 +19,12 @@ use super::{Call, attendee_id};
 pub(super) async fn create(call: Call<'_>, meeting: MeetingId) -> Result<Answer, ApiError> {
     let new = call.json::<AttendeeItem>()?.check()?;
     let allowed = call.allow_meeting(meeting)?;
+    let now_unix_ms = call.state.now_unix_ms();
     let attendee = allowed
         .call(|registry, account| {
-            registry.create_attendee(account, meeting, new).map(|record| shown(registry, &record))
+            registry
+                .create_attendee(account, now_unix_ms, meeting, new)
+                .map(|record| shown(registry, &record))
         })
         .await??;
     Ok(Answer::Json(to_json(&AttendeeResponse { attendee })))
@@ -31,10 +34,11 @@ pub(super) async fn create(call: Call<'_>, meeting: MeetingId) -> Result<Answer,
 pub(super) async fn batch_create(call: Call<'_>, meeting: MeetingId) -> Result<Answer, ApiError> {
     let items = call.json::<BatchCreateAttendeeRequest>()?.check()?;
     let allowed = call.allow_meeting(meeting)?;
+    let now_unix_ms = call.state.now_unix_ms();
     let (attendees, errors) = allowed
         .call(|registry, account| {
             registry.meeting(account, meeting)?;
-            Ok::<_, ApiError>(create_each(registry, account, meeting, items))
+            Ok::<_, ApiError>(create_each(registry, account, now_unix_ms, meeting, items))
         })
         .await??;
     Ok(Answer::Json(to_json(&BatchCreateAttendeeResponse { attendees, errors })))
@@ -86,7 +90,10 @@ pub(super) async fn delete(
     attendee: AttendeeId,
 ) -> Result<Answer, ApiError> {
     let allowed = call.allow_meeting(meeting)?;
-    allowed.call(|registry, account| registry.delete_attendee(account, meeting, attendee)).await??;
+    let now_unix_ms = call.state.now_unix_ms();
+    allowed
+        .call(|registry, account| registry.delete_attendee(account, now_unix_ms, meeting, attendee))
+        .await??;
     Ok(Answer::Nothing)
 }
 
@@ -98,9 +105,10 @@ pub(super) async fn update_capabilities(
 ) -> Result<Answer, ApiError> {
     let capabilities = call.json::<UpdateCapabilitiesRequest>()?.check()?;
     let allowed = call.allow_meeting(meeting)?;
+    let now_unix_ms = call.state.now_unix_ms();
     let attendee = allowed
         .call(|registry, account| {
-            let record = registry.set_capabilities(account, meeting, attendee, capabilities)?;
+            let record = registry.set_capabilities(account, now_unix_ms, meeting, attendee, capabilities)?;
             Ok::<_, ApiError>(shown(registry, &record))
         })
         .await??;
@@ -115,8 +123,11 @@ pub(super) async fn update_capabilities_except(
     let (excluded, capabilities) = call.json::<UpdateCapabilitiesRequest>()?.check_except()?;
     let excluded = excluded.iter().map(|id| attendee_id(id)).collect::<Result<BTreeSet<_>, _>>()?;
     let allowed = call.allow_meeting(meeting)?;
+    let now_unix_ms = call.state.now_unix_ms();
     allowed
-        .call(|registry, account| registry.set_capabilities_except(account, meeting, &excluded, capabilities))
+        .call(|registry, account| {
+            registry.set_capabilities_except(account, now_unix_ms, meeting, &excluded, capabilities)
+        })
         .await??;
     Ok(Answer::Empty)
 }
@@ -125,15 +136,15 @@ pub(super) async fn update_capabilities_except(
 pub(super) fn create_each(
     registry: &mut Registry,
     account: AccountId,
+    now_unix_ms: u64,
     meeting: MeetingId,
     items: Vec<BatchItem>,
 ) -> (Vec<Attendee>, Vec<CreateAttendeeError>) {
     let (mut attendees, mut errors) = (Vec::new(), Vec::new());
     for item in items {
-        let made = item
-            .attendee
-            .map_err(ApiError::from)
-            .and_then(|new| registry.create_attendee(account, meeting, new).map_err(ApiError::from));
+        let made = item.attendee.map_err(ApiError::from).and_then(|new| {
+            registry.create_attendee(account, now_unix_ms, meeting, new).map_err(ApiError::from)
+        });
         match made {
             Ok(record) => attendees.push(shown(registry, &record)),
             Err(error) => errors.push(CreateAttendeeError {

@@ -29,7 +29,7 @@ pub(super) async fn create_with_attendees(call: Call<'_>) -> Result<Answer, ApiE
     let (record, (attendees, errors)) = allowed
         .call(|registry, account| {
             let record = registry.create_meeting(account, now_unix_ms, new)?;
-            let made = attendees::create_each(registry, account, record.id, items);
+            let made = attendees::create_each(registry, account, now_unix_ms, record.id, items);
             Ok::<_, ApiError>((record, made))
         })
         .await??;
@@ -47,15 +47,19 @@ pub(super) async fn get(call: Call<'_>, meeting: MeetingId) -> Result<Answer, Ap
 /// DeleteMeeting.
 pub(super) async fn delete(call: Call<'_>, meeting: MeetingId) -> Result<Answer, ApiError> {
     let allowed = call.allow_meeting(meeting)?;
-    allowed.call(|registry, account| registry.delete_meeting(account, meeting)).await??;
+    let now_unix_ms = call.state.now_unix_ms();
+    allowed.call(|registry, account| registry.delete_meeting(account, now_unix_ms, meeting)).await??;
     Ok(Answer::Nothing)
 }
 
-/// StartMeetingTranscription: recorded. No engine is configured in this version, so nothing is transcribed.
+/// StartMeetingTranscription: recorded. No engine is configured in this version, which `chime:TranscriptionFailed` tells.
 pub(super) async fn start_transcription(call: Call<'_>, meeting: MeetingId) -> Result<Answer, ApiError> {
     let configuration = call.json::<StartTranscriptionRequest>()?.check()?;
     let allowed = call.allow_meeting(meeting)?;
-    allowed.call(|registry, account| registry.start_transcription(account, meeting, configuration)).await??;
+    let now_unix_ms = call.state.now_unix_ms();
+    allowed
+        .call(|registry, account| registry.start_transcription(account, now_unix_ms, meeting, configuration))
+        .await??;
     tracing::warn!(meeting_id = %meeting, "transcription was asked for, and no engine is configured");
     Ok(Answer::Empty)
 }
@@ -63,7 +67,8 @@ pub(super) async fn start_transcription(call: Call<'_>, meeting: MeetingId) -> R
 /// StopMeetingTranscription.
 pub(super) async fn stop_transcription(call: Call<'_>, meeting: MeetingId) -> Result<Answer, ApiError> {
     let allowed = call.allow_meeting(meeting)?;
-    allowed.call(|registry, account| registry.stop_transcription(account, meeting)).await??;
+    let now_unix_ms = call.state.now_unix_ms();
+    allowed.call(|registry, account| registry.stop_transcription(account, now_unix_ms, meeting)).await??;
     Ok(Answer::Empty)
 }
 

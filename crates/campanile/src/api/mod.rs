@@ -8,6 +8,7 @@
 mod attendees;
 mod drain;
 pub mod errors;
+mod events;
 mod meetings;
 mod sts;
 mod tags;
@@ -207,6 +208,8 @@ enum Operation {
     UpdateAttendeeCapabilities,
     /// An extension: what clients told of themselves.
     ListClientEvents,
+    /// An extension: what has happened to meetings.
+    ListEvents,
     /// Extensions: asking all clients of this server to come back elsewhere.
     GetDrain,
     StartDrain,
@@ -223,7 +226,10 @@ impl Operation {
     /// Not in Amazon's model.
     fn is_extension(self) -> bool {
         use Operation as Op;
-        matches!(self, Op::ListClientEvents | Op::GetDrain | Op::StartDrain | Op::CancelDrain)
+        matches!(
+            self,
+            Op::ListClientEvents | Op::ListEvents | Op::GetDrain | Op::StartDrain | Op::CancelDrain
+        )
     }
 
     fn name(self) -> &'static str {
@@ -245,6 +251,7 @@ impl Operation {
             Operation::UntagResource => "UntagResource",
             Operation::UpdateAttendeeCapabilities => "UpdateAttendeeCapabilities",
             Operation::ListClientEvents => "ListClientEvents",
+            Operation::ListEvents => "ListEvents",
             Operation::GetDrain => "GetDrain",
             Operation::StartDrain => "StartDrain",
             Operation::CancelDrain => "CancelDrain",
@@ -292,6 +299,7 @@ fn route(method: &Method, path: &str, query: &[(Vec<u8>, Vec<u8>)]) -> Result<Ro
         ("POST", ["tags"], b"tag-resource") => (Operation::TagResource, vec![]),
         ("POST", ["tags"], b"untag-resource") => (Operation::UntagResource, vec![]),
         ("GET", ["campanile", "v1", "client-events"], _) => (Operation::ListClientEvents, vec![]),
+        ("GET", ["campanile", "v1", "events"], _) => (Operation::ListEvents, vec![]),
         ("GET", ["campanile", "v1", "drain"], _) => (Operation::GetDrain, vec![]),
         ("POST", ["campanile", "v1", "drain"], _) => (Operation::StartDrain, vec![]),
         ("DELETE", ["campanile", "v1", "drain"], _) => (Operation::CancelDrain, vec![]),
@@ -352,6 +360,7 @@ async fn answer(
         Operation::TagResource => tags::tag(call).await,
         Operation::UntagResource => tags::untag(call).await,
         Operation::ListClientEvents => meetings::list_client_events(call).await,
+        Operation::ListEvents => events::list(call).await,
         Operation::GetDrain => drain::get(&call),
         Operation::StartDrain => drain::start(&call),
         Operation::CancelDrain => drain::cancel(&call),

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header, request};
+use campanile_wire::calendar::iso8601;
 
 use super::errors::ApiError;
 use super::{source_of, unix_now};
@@ -12,7 +13,7 @@ use crate::audit::Entry;
 use crate::directory::Caller;
 use crate::iam::{Decision, Policy, Question, decide};
 use crate::installation::random;
-use crate::sigv4::{self, STS_SERVICE, format_iso8601};
+use crate::sigv4::{self, STS_SERVICE};
 use crate::state::AppState;
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
@@ -234,7 +235,7 @@ fn assume_role(
         keys.access_key_id,
         keys.secret_access_key,
         keys.session_token.unwrap_or_default(),
-        format_iso8601(expires_unix_s),
+        iso8601(expires_unix_s),
     ))
 }
 

@@ -326,3 +326,20 @@ async fn a_configured_server_has_no_demo_and_shows_no_secrets() {
     client.get_unsigned("/").await.error(404, "UnknownOperationException");
     running.stop().await;
 }
+
+#[tokio::test]
+async fn events_stay_with_their_account_and_take_an_action_of_their_own() {
+    let directory = TempDir::new();
+    let running = start(&directory, "", "").await;
+    let (admin, app, other) = (client(&running, 1), client(&running, 2), client(&running, 5));
+    let ours = app.create_meeting("tok").await;
+    let theirs = other.create_meeting("tok").await;
+    app.call("GET", "/campanile/v1/events", "").await.error(403, "ForbiddenException");
+    for (client, meeting, not) in [(&admin, &ours, &theirs), (&other, &theirs, &ours)] {
+        let told = crate::events::events(client, "").await;
+        assert_eq!(told.len(), 1);
+        assert_eq!((told[0].0, told[0].1["detail"]["meetingId"].as_str()), (1, Some(meeting.as_str())));
+        assert!(crate::events::events(client, &format!("meeting-id={not}")).await.is_empty());
+    }
+    running.stop().await;
+}

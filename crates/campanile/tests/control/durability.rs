@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use crate::common::{Binary, TempDir, meeting_body};
+use crate::common::{Binary, Client, TempDir, meeting_body};
+use crate::events::events;
 
 /// Writes in flight at once.
 const WRITERS: usize = 8;
@@ -77,6 +78,45 @@ async fn a_kill_during_writes_loses_nothing_that_was_acknowledged() {
             let listed: Vec<&Value> =
                 listed["Attendees"].as_array().unwrap().iter().map(|one| &one["AttendeeId"]).collect();
             assert!(attendees.iter().all(|id| listed.iter().any(|found| *found == id)), "{id}: {listed:?}");
+        }
+        let told = told.lock().await.clone();
+        events_tell_of_each_once(&client, &told).await;
+    }
+}
+
+/// Of all that was acknowledged there is exactly one event, and none of anything else than what the records show: a change
+/// and its events are stored together or not at all.
+async fn events_tell_of_each_once(client: &Client, told: &Told) {
+    let mut seen: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut last = 0;
+    loop {
+        let page = events(client, &format!("after={last}")).await;
+        if page.is_empty() {
+            break;
+        }
+        for (number, event) in page {
+            assert_eq!(number, last + 1, "no number is missing and none is there twice");
+            last = number;
+            let detail = &event["detail"];
+            let who =
+                if detail["attendeeId"].is_null() { &detail["meetingId"] } else { &detail["attendeeId"] };
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            *seen.entry((text(&detail["eventType"]), text(who))).or_default() += 1;
+        }
+    }
+    let count = |what: &str, who: &String| seen.get(&(what.to_owned(), who.clone())).copied().unwrap_or(0);
+    for (id, (attendees, deleted)) in told {
+        assert_eq!(
+            (count("chime:MeetingStarted", id), count("chime:MeetingEnded", id)),
+            (1, usize::from(*deleted))
+        );
+        assert!(attendees.iter().all(|attendee| count("chime:AttendeeAdded", attendee) == 1), "{id}");
+    }
+    for ((what, id), times) in &seen {
+        assert_eq!(*times, 1, "{what} of {id}");
+        if what == "chime:MeetingStarted" {
+            let lives = client.call("GET", &format!("/meetings/{id}"), "").await.status == 200;
+            assert_eq!(lives, count("chime:MeetingEnded", id) == 0, "{id}: events and records say the same");
         }
     }
 }
