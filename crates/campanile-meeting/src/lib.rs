@@ -15,6 +15,7 @@ pub mod service;
 mod session;
 mod source;
 mod subscribe;
+pub mod trace;
 mod traffic;
 
 /// The instant at which a test's time begins. What follows is arithmetic on it.

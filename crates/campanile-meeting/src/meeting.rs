@@ -20,6 +20,7 @@ use crate::roster::Levels;
 use crate::service::{Cx, Event};
 use crate::session::{LOST_GRACE, Phase, SILENCE_MAX, Session};
 use crate::source::Source;
+use crate::trace::{Cause, JoinStep};
 
 /// The heartbeat while media flows: one packet of audio.
 const TICK: Duration = Duration::from_millis(20);
@@ -151,16 +152,53 @@ impl Meeting {
         if theirs.clone().count() >= CONNECTIONS_MAX
             && let Some(oldest) = theirs.filter(|session| !session.is_in()).map(|session| session.id).next()
         {
-            cx.close(oldest, close_code::TOO_MUCH, "too many connections of one attendee");
+            self.send_away(cx, oldest, close_code::TOO_MUCH, "too many connections of one attendee");
+            self.tell_end(cx, oldest);
             self.sessions.remove(&oldest);
         }
-        self.sessions.insert(id, Session::new(cx.now, id, admission));
+        self.sessions.insert(id, Session::new(cx.now, cx.clock.unix(cx.now), id, admission));
+        self.tell_trace(cx, id);
         if self.over {
-            cx.close(id, close_code::MEETING_ENDED, "the meeting has ended");
+            self.send_away(cx, id, close_code::MEETING_ENDED, "the meeting has ended");
+        }
+    }
+
+    /// Closes a session's socket, and remembers why for its trace.
+    pub(crate) fn send_away(&mut self, cx: &mut Cx<'_>, id: SessionId, code: u16, reason: &'static str) {
+        self.note_cause(id, Cause::SentAway(reason.to_owned()));
+        cx.close(id, code, reason);
+    }
+
+    /// The first cause counts: what follows from it says less.
+    fn note_cause(&mut self, id: SessionId, cause: Cause) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.cause.get_or_insert(cause);
+        }
+    }
+
+    /// A session has reached a step on its way in.
+    pub(crate) fn reach(&mut self, cx: &mut Cx<'_>, id: SessionId, step: JoinStep) {
+        if self.sessions.get_mut(&id).is_some_and(|session| session.trace.reach(cx.now, step)) {
+            self.tell_trace(cx, id);
+        }
+    }
+
+    fn tell_trace(&self, cx: &mut Cx<'_>, id: SessionId) {
+        if let Some(session) = self.sessions.get(&id) {
+            cx.event(Event::JoinTrace(session.trace.clone()));
+        }
+    }
+
+    /// A session's socket is gone: if it was still on its way in, it has failed.
+    fn tell_end(&mut self, cx: &mut Cx<'_>, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.trace.end(session.cause.take().unwrap_or(Cause::Lost)) {
+            self.tell_trace(cx, id);
         }
     }
 
     pub(crate) fn disconnected(&mut self, cx: &mut Cx<'_>, id: SessionId) {
+        self.tell_end(cx, id);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         match session.phase {
             Phase::Joined => {
@@ -178,12 +216,21 @@ impl Meeting {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.last_heard = cx.now;
         if !session.frames.take(cx.now) {
-            return cx.close(id, close_code::TOO_MUCH, "too many frames");
+            return self.send_away(cx, id, close_code::TOO_MUCH, "too many frames");
         }
         match (session.phase, frame) {
             (_, ClientFrame::Ping { id: ping }) => cx.frame(id, ServerFrame::Pong { id: ping }),
             (_, ClientFrame::Pong { .. } | ClientFrame::Unknown { .. }) => {}
-            (_, ClientFrame::ClientMetric(_) | ClientFrame::MeetingSessionTiming(_)) => {}
+            (_, ClientFrame::ClientMetric(frame)) => {
+                if session.trace.note_metrics(&frame) {
+                    self.tell_trace(cx, id);
+                }
+            }
+            (_, ClientFrame::MeetingSessionTiming(frame)) => {
+                if session.trace.note_timings(&frame) {
+                    self.tell_trace(cx, id);
+                }
+            }
             (_, ClientFrame::Leave) => self.leave(cx, id),
             (Phase::Ended { .. } | Phase::Lost { .. }, _) => {}
             (_, ClientFrame::Join(join)) => self.join(cx, id, join),
@@ -219,10 +266,10 @@ impl Meeting {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let attendee = session.attendee;
         if !session.joins.take(cx.now) {
-            return cx.close(id, close_code::TOO_MUCH, "too many JOIN frames");
+            return self.send_away(cx, id, close_code::TOO_MUCH, "too many JOIN frames");
         }
         if self.over {
-            return cx.close(id, close_code::MEETING_ENDED, "the meeting has ended");
+            return self.send_away(cx, id, close_code::MEETING_ENDED, "the meeting has ended");
         }
         let in_replica = session.replica.is_some();
         let others = self.sessions.values().filter(|s| s.is_in() && s.id != id);
@@ -273,6 +320,7 @@ impl Meeting {
             meeting_id = %self.id, attendee_id = %attendee,
             client = join.client.client_source, version = join.client.chime_sdk_version, "joined"
         );
+        self.reach(cx, id, JoinStep::Joined);
         let limit = cx.config.limits.cameras + cx.config.limits.content_shares + SUBSCRIPTION_HEADROOM;
         cx.frame(
             id,
@@ -318,7 +366,7 @@ impl Meeting {
         if !listening {
             self.sessions.remove(&old_id);
         } else if same_page {
-            cx.close(old_id, close_code::NORMAL, "the same client has reconnected");
+            self.send_away(cx, old_id, close_code::NORMAL, "the same client has reconnected");
         } else {
             info!(meeting_id = %self.id, attendee_id = %attendee, "joined from another device");
             cx.frame(old_id, ServerFrame::AudioStatus(AudioStatus::JoinedFromAnotherDevice));
@@ -334,6 +382,7 @@ impl Meeting {
     /// LEAVE: always acknowledged, whatever the phase, or the client waits 15 s.
     fn leave(&mut self, cx: &mut Cx<'_>, id: SessionId) {
         cx.frame(id, ServerFrame::LeaveAck);
+        self.note_cause(id, Cause::Left);
         self.depart(cx, id, false);
     }
 
@@ -390,13 +439,19 @@ impl Meeting {
     fn end_session(&mut self, cx: &mut Cx<'_>, id: SessionId, audio_status: AudioStatus) {
         match self.sessions.get(&id).map(|session| session.phase) {
             Some(Phase::Joined) => {
+                self.note_cause(id, Cause::SentAway(format!("AUDIO_STATUS {audio_status:?}")));
                 cx.frame(id, ServerFrame::AudioStatus(audio_status));
                 self.depart(cx, id, false);
             }
             Some(Phase::Waiting { .. }) => {
                 let ended = audio_status == AudioStatus::MeetingEnded;
                 let code = if ended { close_code::MEETING_ENDED } else { close_code::ATTENDEE_UNAVAILABLE };
-                cx.close(id, code, if ended { "the meeting has ended" } else { "attendee unavailable" });
+                self.send_away(
+                    cx,
+                    id,
+                    code,
+                    if ended { "the meeting has ended" } else { "attendee unavailable" },
+                );
             }
             Some(Phase::Lost { .. }) => {
                 self.depart(cx, id, false);
@@ -474,6 +529,7 @@ impl Meeting {
         description: String,
         on: FrameKind,
     ) {
+        self.note_cause(id, Cause::SentAway(description.clone()));
         cx.frame(id, ServerFrame::Error { status, description, on });
         self.depart(cx, id, false);
     }
@@ -553,9 +609,18 @@ impl Meeting {
             cx.directory.learn_address(cx.now, link, address, meeting, id);
         }
         cx.touch(meeting, id);
-        if session.present || link.peer.state() != PeerState::Connected {
+        if session.present {
             return;
         }
+        if link.peer.remote_addr().is_some() {
+            self.reach(cx, id, JoinStep::IceConnected);
+        }
+        match self.peer(id).map(|peer| peer.state()) {
+            Some(PeerState::Connected) => self.reach(cx, id, JoinStep::DtlsConnected),
+            Some(PeerState::Failed(why)) => return self.note_cause(id, Cause::Dtls(why.to_string())),
+            _ => return,
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         session.present = true;
         session.told_muted = session.muted;
         self.presence_due = true;
@@ -627,13 +692,13 @@ impl Meeting {
         for (id, phase, last_heard) in phases {
             match phase {
                 Phase::Waiting { until } if now >= until => {
-                    cx.close(id, close_code::COME_BACK, "no JOIN came")
+                    self.send_away(cx, id, close_code::COME_BACK, "no JOIN came")
                 }
                 Phase::Ended { until } if now >= until => {
                     cx.close(id, close_code::NORMAL, "the session is over")
                 }
                 Phase::Joined if now.saturating_duration_since(last_heard) >= SILENCE_MAX => {
-                    cx.close(id, close_code::COME_BACK, "nothing was heard for too long");
+                    self.send_away(cx, id, close_code::COME_BACK, "nothing was heard for too long");
                 }
                 Phase::Lost { until } if now >= until => {
                     self.depart(cx, id, true);

@@ -178,6 +178,16 @@ pub enum JoinError {
     AttendeeUnavailable,
 }
 
+impl JoinError {
+    /// What helps.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            JoinError::MeetingEnded => "make a new meeting, and new attendees for it",
+            JoinError::AttendeeUnavailable => "give the client the join token of an attendee of this meeting",
+        }
+    }
+}
+
 /// What a join token admits to: all that the data plane needs to know.
 #[derive(Clone, Debug)]
 pub struct Admission {

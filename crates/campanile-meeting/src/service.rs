@@ -19,6 +19,7 @@ use crate::ids::{AttendeeId, MeetingId, SessionId};
 use crate::link::MediaLink;
 use crate::meeting::Meeting;
 use crate::registry::{Admission, JoinError};
+use crate::trace::JoinTrace;
 
 /// What one worker is given at birth.
 #[derive(Debug)]
@@ -99,7 +100,7 @@ pub enum Command {
 }
 
 /// What the API has to know of the live meetings.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Event {
     /// So many attendees are present now: their media path stands. Content shares do not count.
     Present {
@@ -110,6 +111,8 @@ pub enum Event {
     },
     /// A drain is over: no socket is open.
     Drained,
+    /// A connection has come a step further, or has ended before its media stood.
+    JoinTrace(Box<JoinTrace>),
 }
 
 /// What the worker has to do.

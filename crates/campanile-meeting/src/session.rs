@@ -10,6 +10,7 @@ use crate::bucket::TokenBucket;
 use crate::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use crate::link::MediaLink;
 use crate::registry::Admission;
+use crate::trace::{Cause, JoinTrace};
 
 /// A socket may idle this long before it joins: a client that connects early sends neither pings nor JOIN.
 const JOIN_DEADLINE: Duration = Duration::from_secs(120);
@@ -66,6 +67,10 @@ pub(crate) struct Session {
     pub(crate) subscribes: TokenBucket,
     pub(crate) joins: TokenBucket,
     pub(crate) mutes: TokenBucket,
+    /// How it got in so far.
+    pub(crate) trace: Box<JoinTrace>,
+    /// Why it is sent away, once it is.
+    pub(crate) cause: Option<Cause>,
 }
 
 /// Where a session stands.
@@ -82,8 +87,10 @@ pub(crate) enum Phase {
 }
 
 impl Session {
-    pub(crate) fn new(now: Instant, id: SessionId, admission: Admission) -> Session {
+    pub(crate) fn new(now: Instant, unix: Duration, id: SessionId, admission: Admission) -> Session {
         Session {
+            trace: Box::new(JoinTrace::new(now, unix, id, &admission)),
+            cause: None,
             id,
             attendee: admission.attendee,
             external_user_id: admission.external_user_id,

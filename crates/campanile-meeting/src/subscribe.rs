@@ -21,6 +21,7 @@ use crate::meeting::{Meeting, status};
 use crate::service::Cx;
 use crate::session::Session;
 use crate::source::{Layer, Source, Subscriber, forwardable};
+use crate::trace::JoinStep;
 
 /// Simulcast layers of one source: the client has three.
 const LAYERS_MAX: usize = 4;
@@ -42,7 +43,7 @@ impl Meeting {
     pub(crate) fn subscribe(&mut self, cx: &mut Cx<'_>, id: SessionId, subscribe: Subscribe) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if !session.subscribes.take(cx.now) {
-            return cx.close(id, close_code::TOO_MUCH, "too many SUBSCRIBE frames");
+            return self.send_away(cx, id, close_code::TOO_MUCH, "too many SUBSCRIBE frames");
         }
         let offer = match &subscribe.sdp {
             Sdp::Plain(text) => Offer::parse(text).map_err(|why| why.to_string()),
@@ -78,6 +79,7 @@ impl Meeting {
                 ServerFrame::Error { status: status::VIEW_ONLY, description, on: FrameKind::SubscribeAck },
             );
         }
+        self.reach(cx, id, JoinStep::Subscribed);
         self.note_connected(cx, id, None);
     }
 

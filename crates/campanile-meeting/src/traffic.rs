@@ -10,9 +10,10 @@ use campanile_wire::signaling::{ServerFrame, StreamBitrate};
 use crate::ids::SessionId;
 use crate::link::{Route, abs_send_time};
 use crate::meeting::Meeting;
-use crate::service::Cx;
+use crate::service::{Cx, Event};
 use crate::session::Session;
 use crate::source::{Source, forwardable};
+use crate::trace::JoinStep;
 
 /// Items read of one RTCP datagram: reports on all streams and feedback on a few. A FIR may name hundreds.
 const RTCP_ITEMS_MAX: usize = 64;
@@ -33,7 +34,10 @@ impl Meeting {
         let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link.as_mut()) else { return };
         match link.peer.handle_datagram(cx.now, from, bytes) {
             Received::Nothing => {}
-            Received::Rtp(header, packet) => self.receive_rtp(cx, id, &header, packet),
+            Received::Rtp(header, packet) => {
+                self.receive_rtp(cx, id, &header, packet);
+                self.reach(cx, id, JoinStep::FirstPacketIn);
+            }
             Received::Rtcp(compound) => self.receive_rtcp(cx, id, compound),
         }
     }
@@ -223,6 +227,10 @@ impl Meeting {
             if link.audio.is_some() {
                 let hears = session.capabilities.audio.receives();
                 link.send_audio(&self.mixer, hears.then_some(LegId(session.audio_stream_id)));
+                let sent = link.audio.as_ref().is_some_and(|audio| audio.packets > 0);
+                if sent && session.trace.reach(cx.now, JoinStep::FirstPacketOut) {
+                    cx.event(Event::JoinTrace(session.trace.clone()));
+                }
             }
             cx.touch(self.id, session.id);
         }

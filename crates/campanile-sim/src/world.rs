@@ -16,6 +16,7 @@ use campanile_meeting::registry::{Admission, JoinError};
 use campanile_meeting::service::{
     Command, Event as ServiceEvent, Limits, MediaService, Output, ServiceConfig, WallClock,
 };
+use campanile_meeting::trace::JoinTrace;
 use campanile_wire::api::{Capabilities, MeetingFeatures};
 use campanile_wire::signaling::{
     ClientFrame, DataMessage, SERVER_FRAME_BYTES_MAX, Secret, ServerFrame, decode, decode_server,
@@ -65,6 +66,8 @@ struct Inner {
     /// There is a server at the address.
     up: bool,
     drained: bool,
+    /// The newest of each session.
+    join_traces: BTreeMap<SessionId, JoinTrace>,
     events: BinaryHeap<Reverse<Event>>,
     next_event: u64,
     seats: Vec<Seat>,
@@ -170,6 +173,7 @@ impl World {
             service: MediaService::new(service_config(limits), clock, service_seed),
             up: true,
             drained: false,
+            join_traces: BTreeMap::new(),
             events: BinaryHeap::new(),
             next_event: 0,
             seats: Vec::new(),
@@ -301,6 +305,13 @@ impl World {
     /// How many attendees the registry was last told are present.
     pub fn present(&self) -> usize {
         self.inner.borrow().present
+    }
+
+    /// How the connections of this page got in, or did not, oldest first.
+    pub fn join_traces(&self, page: &Page) -> Vec<JoinTrace> {
+        let attendee = page.client().attendee;
+        let inner = self.inner.borrow();
+        inner.join_traces.values().filter(|trace| trace.attendee == attendee).cloned().collect()
     }
 
     /// The time.
@@ -810,6 +821,9 @@ impl Inner {
                 Some(Output::Close { session, code, .. }) => self.close(session, code),
                 Some(Output::Event(ServiceEvent::Present { attendees, .. })) => self.present = attendees,
                 Some(Output::Event(ServiceEvent::Drained)) => self.drained = true,
+                Some(Output::Event(ServiceEvent::JoinTrace(trace))) => {
+                    self.join_traces.insert(trace.session, *trace);
+                }
                 Some(Output::Datagrams { to, segment_size, bytes }) => {
                     let Some(at) = self.seats.iter().position(|seat| seat.client.addr == to.addr) else {
                         continue;

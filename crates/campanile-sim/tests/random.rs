@@ -141,7 +141,11 @@ impl Story {
             29 => drop(page.mute(false)),
             30 => drop(page.sends("chat", "hello", Duration::ZERO)),
             31 => drop(page.black_out(secs(2))),
-            32 => drop(page.stays_away().cut()),
+            32 => {
+                // On its way back, it may have left a socket behind that is open to the server.
+                self.vanished |= page.client().state != State::Started;
+                page.stays_away().cut();
+            }
             33 => self.world.remove_attendee(&page),
             34 => {
                 let layer = self.choose(3);

@@ -22,6 +22,7 @@ pub mod store;
 mod tcp;
 pub mod throttle;
 pub mod tls;
+pub mod traces;
 pub mod worker;
 
 use std::io;

@@ -16,7 +16,7 @@ use campanile_meeting::ids::{MeetingId, SessionId};
 use campanile_meeting::registry::JoinError;
 use campanile_wire::signaling::{ClientFrame, close_code, decode};
 use tokio::time::timeout;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::http::ConnectionPermit;
 use crate::state::AppState;
@@ -84,7 +84,8 @@ async fn serve(state: AppState, meeting_id: String, token: String, mut socket: W
             state.worker.disconnected(session).await;
         }
         Err(why) => {
-            info!(meeting_id, %why, "refused");
+            let remedy = why.remedy();
+            warn!(meeting_id, phase = "Opened", cause = %why, remedy, "a join failed");
             let code = match why {
                 JoinError::MeetingEnded => close_code::MEETING_ENDED,
                 JoinError::AttendeeUnavailable => close_code::ATTENDEE_UNAVAILABLE,

@@ -19,6 +19,7 @@ use crate::directory::Directory;
 use crate::drain::Drain;
 use crate::store::{EventPage, EventQuery, Store, StoreFailed};
 use crate::throttle::Throttle;
+use crate::traces::JoinTraces;
 use crate::worker::{Command, WorkerHandle};
 
 /// Shared by all doors; cheap to clone.
@@ -41,6 +42,8 @@ pub struct Inner {
     pub throttle: Throttle,
     /// What was called.
     pub audit: Audit,
+    /// How attendees got in.
+    pub join_traces: JoinTraces,
     /// What clients tell of themselves.
     pub client_events: ClientEvents,
     /// From the start on, time only moves forward: a clock that is set must not end meetings.
@@ -76,6 +79,7 @@ impl AppState {
             directory,
             throttle,
             audit,
+            join_traces: JoinTraces::default(),
             client_events: ClientEvents::default(),
             clock: WallClock { instant: Instant::now(), unix: unix_now() },
             timeout_nearer: Notify::new(),
@@ -104,6 +108,10 @@ impl AppState {
             let presence = tokio::select! {
                 event = events.recv() => match event {
                     Some(Event::Present { meeting, attendees }) => Some((meeting, attendees)),
+                    Some(Event::JoinTrace(trace)) => {
+                        self.join_traces.keep(*trace);
+                        continue;
+                    }
                     Some(Event::Drained) => {
                         self.drain.note_drained();
                         continue;

@@ -4,10 +4,10 @@ mod common;
 
 #[path = "control/accounts.rs"]
 mod accounts;
+#[path = "control/connections.rs"]
+mod connections;
 #[path = "control/contract.rs"]
 mod contract;
-#[path = "control/drain.rs"]
-mod drain;
 #[path = "control/durability.rs"]
 mod durability;
 #[path = "control/events.rs"]

@@ -15,6 +15,19 @@ use uuid::Uuid;
 use super::errors::{Answer, ApiError, to_json};
 use super::{Call, attendee_id};
 
+/// How an attendee's connections got in, or why not: an extension. Known also after the meeting's end, and when the
+/// attendee is gone.
+pub(super) fn get_join_trace(
+    call: &Call<'_>,
+    meeting: MeetingId,
+    attendee: AttendeeId,
+) -> Result<Answer, ApiError> {
+    let allowed = call.allow_meeting(meeting)?;
+    let traces = call.state.join_traces.of(allowed.account, meeting, attendee);
+    let traces = traces.ok_or_else(|| ApiError::not_found("No connection of this attendee is known"))?;
+    Ok(Answer::Json(to_json(&traces)))
+}
+
 /// CreateAttendee.
 pub(super) async fn create(call: Call<'_>, meeting: MeetingId) -> Result<Answer, ApiError> {
     let new = call.json::<AttendeeItem>()?.check()?;

@@ -214,6 +214,8 @@ enum Operation {
     GetDrain,
     StartDrain,
     CancelDrain,
+    /// An extension: how an attendee got in, or why not.
+    GetJoinTrace,
 }
 
 impl Operation {
@@ -228,7 +230,12 @@ impl Operation {
         use Operation as Op;
         matches!(
             self,
-            Op::ListClientEvents | Op::ListEvents | Op::GetDrain | Op::StartDrain | Op::CancelDrain
+            Op::ListClientEvents
+                | Op::ListEvents
+                | Op::GetDrain
+                | Op::StartDrain
+                | Op::CancelDrain
+                | Op::GetJoinTrace
         )
     }
 
@@ -255,6 +262,7 @@ impl Operation {
             Operation::GetDrain => "GetDrain",
             Operation::StartDrain => "StartDrain",
             Operation::CancelDrain => "CancelDrain",
+            Operation::GetJoinTrace => "GetJoinTrace",
         }
     }
 }
@@ -300,6 +308,9 @@ fn route(method: &Method, path: &str, query: &[(Vec<u8>, Vec<u8>)]) -> Result<Ro
         ("POST", ["tags"], b"untag-resource") => (Operation::UntagResource, vec![]),
         ("GET", ["campanile", "v1", "client-events"], _) => (Operation::ListClientEvents, vec![]),
         ("GET", ["campanile", "v1", "events"], _) => (Operation::ListEvents, vec![]),
+        ("GET", ["campanile", "v1", "meetings", meeting, "attendees", attendee, "trace"], _) => {
+            (Operation::GetJoinTrace, vec![meeting, attendee])
+        }
         ("GET", ["campanile", "v1", "drain"], _) => (Operation::GetDrain, vec![]),
         ("POST", ["campanile", "v1", "drain"], _) => (Operation::StartDrain, vec![]),
         ("DELETE", ["campanile", "v1", "drain"], _) => (Operation::CancelDrain, vec![]),
@@ -361,6 +372,7 @@ async fn answer(
         Operation::UntagResource => tags::untag(call).await,
         Operation::ListClientEvents => meetings::list_client_events(call).await,
         Operation::ListEvents => events::list(call).await,
+        Operation::GetJoinTrace => attendees::get_join_trace(&call, meeting()?, attendee()?),
         Operation::GetDrain => drain::get(&call),
         Operation::StartDrain => drain::start(&call),
         Operation::CancelDrain => drain::cancel(&call),

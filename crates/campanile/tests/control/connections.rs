@@ -1,4 +1,4 @@
-//! Draining: by a signal or through the API, to the end or cancelled; what clients, balancers and tenants see of it.
+//! Signaling sockets and the API: drains, by a signal or through the API, to the end or cancelled; and traces of joins.
 
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -138,4 +138,34 @@ async fn a_drain_by_signal_can_be_cancelled_or_cut_short() {
     terminate(&binary);
     assert_eq!(close_code(&mut socket).await, 4500);
     assert!(exit(binary).await.success());
+}
+
+#[tokio::test]
+async fn a_join_that_came_to_nothing_can_be_looked_up_also_after_the_meeting() {
+    let directory = TempDir::new();
+    let running = start(&directory).await;
+    let client = Client::of(&running);
+    let meeting = client.create_meeting("tok").await;
+    let ann = client.create_attendee(&meeting, "ann").await;
+    let path =
+        format!("/campanile/v1/meetings/{meeting}/attendees/{}/trace", ann["AttendeeId"].as_str().unwrap());
+    client.call("GET", &path, "").await.error(404, "NotFoundException");
+    drop(connect(&client, &meeting, &ann).await);
+    let known = async {
+        loop {
+            let answer = client.call("GET", &path, "").await;
+            if answer.status == 200 && answer.json()["Connections"][0]["Failure"].is_object() {
+                return answer.ok();
+            }
+        }
+    };
+    let told = timeout(PATIENCE, known).await.expect("the failure is told");
+    let one = &told["Connections"][0];
+    assert_eq!(one["AttendeeId"], ann["AttendeeId"]);
+    assert_eq!(one["StepsMs"]["Opened"], 0.0);
+    assert_eq!(one["Failure"]["Step"], "Joined");
+    assert!(one["Failure"]["Remedy"].as_str().unwrap().contains("look at its own log"));
+    client.call("DELETE", &format!("/meetings/{meeting}"), "").await;
+    assert_eq!(client.call("GET", &path, "").await.ok(), told);
+    running.stop().await;
 }
