@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -117,6 +116,6 @@ fn measure(plan: &Plan, case: &Case, pid: u32, ports: &[u16], frames: &[Vec<u8>]
         cores: used.cpu.as_secs_f64() / used.elapsed.as_secs_f64(),
         delivered: traffic.received as f64 / traffic.sent as f64,
         others: used.others,
-        late: traffic.latest > Duration::from_millis(20),
+        late: traffic.late(),
     })
 }

@@ -3,14 +3,14 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::Failure;
-use crate::system::Server;
+use crate::system::{Folder, Server};
 
 /// Where Debian puts its plugins, by architecture.
 const PLUGINS: [&str; 2] =
@@ -43,13 +43,14 @@ impl Janus {
             .collect();
         let port = free_port()?;
         let folder = Folder::new()?;
-        let configs = folder.0.display();
+        let configs = folder.path().display();
         // Sessions are not timed out: keeping them alive would be work of its own.
         folder.write(
             "janus.jcfg",
             &format!(
                 "general: {{ configs_folder = \"{configs}\"; plugins_folder = \"{plugins}\"; debug_level = 3; session_timeout = 0; }}\n\
                  media: {{ rtp_port_range = \"40000-60000\" }}\n\
+                 nat: {{ ice_lite = true; }}\n\
                  plugins: {{ disable = \"{}\" }}\n\
                  transports: {{ disable = \"libjanus_websockets.so,libjanus_rabbitmq.so,libjanus_mqtt.so,libjanus_nanomsg.so,libjanus_pfunix.so\" }}\n",
                 others.join(",")
@@ -62,8 +63,9 @@ impl Janus {
             ),
         )?;
         folder.write("janus.plugin.audiobridge.jcfg", "general: { local_ip = \"127.0.0.1\" }\n")?;
-        let config = folder.0.join("janus.jcfg");
-        let mut server = Server::start(Command::new("janus").arg("-F").arg(&folder.0).arg("-C").arg(config))?;
+        let config = folder.path().join("janus.jcfg");
+        let mut server =
+            Server::start(Command::new("janus").arg("-F").arg(folder.path()).arg("-C").arg(config))?;
         server.first_line()?;
         let mut janus = Janus { server, _folder: folder, port, session: 0 };
         let began = Instant::now();
@@ -159,27 +161,4 @@ fn checked(answer: Value) -> Result<Value, Failure> {
 fn free_port() -> Result<u16, Failure> {
     let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
     bound.map(|address| address.port()).map_err(|error| error.to_string())
-}
-
-/// A folder of ours that goes away with us.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Result<Folder, Failure> {
-        let path =
-            std::env::temp_dir().join(format!("campanile-bench-{}-{}", std::process::id(), free_port()?));
-        fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Folder(path))
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
-        let path = self.0.join(name);
-        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

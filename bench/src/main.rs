@@ -13,6 +13,7 @@ mod janus;
 mod plain;
 mod report;
 mod system;
+mod video;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,6 +58,8 @@ enum Work {
         #[arg(long, value_name = "FILE")]
         speech: PathBuf,
     },
+    /// Forwarding, beside Janus' VideoRoom.
+    Video,
     /// Campanile's worker for people over bare RTP; runs until its standard input ends.
     #[command(hide = true)]
     PlainServer {
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
     };
     let outcome = match options.work {
         Work::Audio { speech } => system::pin_generator().and_then(|()| audio::run(&plan, &speech)),
+        Work::Video => system::pin_generator().and_then(|()| video::run(&plan)),
         Work::PlainServer { meetings, people, voices, first_port } => {
             return plain::serve(meetings, people, voices, first_port);
         }

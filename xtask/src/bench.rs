@@ -47,6 +47,7 @@ pub(crate) fn run_bench(args: &[String]) -> Result<(), Failure> {
     for name in names {
         let measured = match name {
             "audio" => audio(&wanted)?,
+            "video" => video(&wanted)?,
             "join" => return join(&wanted),
             "reconnect" => outages::reconnect(short)?,
             "restart" => outages::restart(short)?,
@@ -77,6 +78,13 @@ fn audio(wanted: &Wanted<'_>) -> Result<String, Failure> {
          ```\n{}\n```",
         heard.trim_end()
     ))
+}
+
+/// The forwarder beside VideoRoom.
+fn video(wanted: &Wanted<'_>) -> Result<String, Failure> {
+    setup::tools(&[setup::JANUS], false)?;
+    run(&mut cargo(&["build", "--release", "--package", "campanile"]))?;
+    beside(wanted, &["video"])
 }
 
 /// Runs the side-by-side harness; the report is what it prints.

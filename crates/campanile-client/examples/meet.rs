@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use campanile_client::clip::Clip;
 use campanile_client::pcm::{PcmDecoder, SAMPLE_RATE_HZ, amplitude_of, tone};
-use campanile_client::{AudioSource, Config, Event, Media, Session, Subscriptions, VideoLayer, VideoSource};
+use campanile_client::{AudioSource, Config, Event, Media, Session, Subscriptions, VideoSource};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,9 +28,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => include_bytes!("../clips/mid.vp8.ivf").to_vec(),
     };
     let clip = Clip::from_ivf(&file).ok_or("the clip cannot be read")?;
-    let layer = VideoLayer { rid: None, max_bitrate_kbps: clip.bitrate_kbps(), frames: clip.frames };
-    let video =
-        VideoSource { codec: clip.codec, layers: vec![layer], framerate: clip.framerate, stamp: None };
+    let video = VideoSource {
+        codec: clip.codec,
+        layers: vec![clip.layer(None)],
+        framerate: clip.framerate,
+        stamp: None,
+    };
     let config = Config {
         audio: AudioSource::Loop(tone(frequency_hz, 0.2, 2)?),
         video: Some(video),

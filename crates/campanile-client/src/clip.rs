@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::media::Codec;
+use crate::media::{Codec, Scalability, VideoLayer};
 
 /// Encoded frames, the first of which is a keyframe.
 #[derive(Clone, Debug)]
@@ -16,19 +16,9 @@ pub struct Clip {
     /// Pixels down.
     pub height: u16,
     /// Layers within each frame and between frames; 1 and 1 when it is not scalable.
-    pub layers: Scalability,
+    pub scalability: Scalability,
     /// The frames.
     pub frames: Arc<[Arc<[u8]>]>,
-}
-
-/// How a stream is layered: what WebRTC calls L3T3 is three spatial and three temporal layers. Three temporal ones come
-/// in the order 0 2 1 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scalability {
-    /// Pictures of growing size within each frame.
-    pub spatial: u8,
-    /// Frame rates, each twice the one below.
-    pub temporal: u8,
 }
 
 impl Clip {
@@ -55,11 +45,11 @@ impl Clip {
             frames.push(after.get(..len)?.into());
             rest = &after[len..];
         }
-        let layers = match head[28..32] {
+        let scalability = match head[28..32] {
             [b'L', spatial @ b'1'..=b'3', b'T', temporal @ b'1'..=b'3'] => {
                 Scalability { spatial: spatial - b'0', temporal: temporal - b'0' }
             }
-            _ => Scalability { spatial: 1, temporal: 1 },
+            _ => Scalability::NONE,
         };
         let (width, height) = (half(12), half(14));
         frames.first().is_some_and(|frame| is_keyframe(codec, frame)).then(|| Clip {
@@ -67,9 +57,20 @@ impl Clip {
             framerate,
             width,
             height,
-            layers,
+            scalability,
             frames: frames.into(),
         })
+    }
+
+    /// To be published as one simulcast layer, or, without a rid, as all there is.
+    pub fn layer(&self, rid: Option<&'static str>) -> VideoLayer {
+        VideoLayer {
+            rid,
+            max_bitrate_kbps: self.bitrate_kbps(),
+            size: (self.width, self.height),
+            scalability: self.scalability,
+            frames: self.frames.clone(),
+        }
     }
 
     /// What the frames take when sent at their rate.
@@ -106,7 +107,7 @@ mod tests {
         let clip = Clip::from_ivf(file).unwrap();
         let (spatial, temporal) = layers;
         assert_eq!((clip.codec, clip.width, clip.height), (codec, size.0, size.1));
-        assert_eq!(clip.layers, Scalability { spatial, temporal });
+        assert_eq!(clip.scalability, Scalability { spatial, temporal });
         assert_eq!((clip.frames.len(), clip.framerate), (32, 15));
         let keyframes = clip.frames.iter().filter(|frame| is_keyframe(codec, frame)).count();
         assert_eq!(keyframes, 1);

@@ -797,7 +797,7 @@ impl Driver {
             Command::Resume(stream_ids) => link.say(&ClientFrame::Resume { stream_ids }).await,
             Command::RequestKeyframe(stream_id) => {
                 if let Some(engine) = &mut link.engine {
-                    engine.request_keyframe(stream_id);
+                    engine.request_keyframe(Instant::now(), stream_id);
                 }
             }
             Command::Leave(done) => {

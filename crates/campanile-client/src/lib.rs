@@ -30,6 +30,7 @@ mod engine;
 mod join;
 mod media;
 mod network;
+pub mod payload;
 pub mod pcm;
 mod roster;
 mod session;
@@ -38,6 +39,7 @@ pub mod stamp;
 mod stats;
 mod status;
 mod tls;
+pub mod transport;
 
 pub use self::engine::{EngineCounters, EngineKind};
 pub use self::join::{CONTENT_SUFFIX, JoinInfo, JoinInfoError};

@@ -108,6 +108,21 @@ pub struct AudioLoop {
 /// 20 ms of nothing: CELT, 48 kHz mono, all-zero (RFC 6716 section 3.1).
 pub(crate) const SILENT_PACKET: [u8; 3] = [0xf8, 0xff, 0xfe];
 
+/// How a stream is layered: what WebRTC calls L3T3 is three spatial and three temporal layers. Three temporal ones come
+/// in the order 0 2 1 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scalability {
+    /// Pictures of growing size within each frame.
+    pub spatial: u8,
+    /// Frame rates, each twice the one below.
+    pub temporal: u8,
+}
+
+impl Scalability {
+    /// One layer only.
+    pub const NONE: Scalability = Scalability { spatial: 1, temporal: 1 };
+}
+
 /// One simulcast layer, or the whole of a camera that has but one.
 #[derive(Clone, Debug)]
 pub struct VideoLayer {
@@ -115,6 +130,10 @@ pub struct VideoLayer {
     pub rid: Option<&'static str>,
     /// What is announced.
     pub max_bitrate_kbps: u32,
+    /// Pixels across and down, of the largest spatial layer.
+    pub size: (u16, u16),
+    /// Layers within it.
+    pub scalability: Scalability,
     /// Frames to send over and over, the first one a keyframe; empty when the application sends them.
     pub frames: Arc<[Arc<[u8]>]>,
 }

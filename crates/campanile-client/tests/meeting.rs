@@ -104,7 +104,7 @@ fn layer(name: &'static str, rid: Option<&'static str>) -> (VideoLayer, u32) {
         _ => include_bytes!("../clips/hi.vp8.ivf"),
     };
     let clip = Clip::from_ivf(file).expect("a committed clip");
-    (VideoLayer { rid, max_bitrate_kbps: clip.bitrate_kbps(), frames: clip.frames.clone() }, clip.framerate)
+    (clip.layer(rid), clip.framerate)
 }
 
 fn camera(sender: u32) -> VideoSource {
@@ -189,9 +189,12 @@ async fn h264_is_seen_as_vp8_is() {
     let world = World::new("h264").await;
     let people = world.attendees(&["ann", "bob"]).await;
     let clip = Clip::from_ivf(include_bytes!("../clips/mid.h264.ivf")).unwrap();
-    let layer = VideoLayer { rid: None, max_bitrate_kbps: clip.bitrate_kbps(), frames: clip.frames.clone() };
-    let video =
-        VideoSource { codec: clip.codec, layers: vec![layer], framerate: clip.framerate, stamp: Some(7) };
+    let video = VideoSource {
+        codec: clip.codec,
+        layers: vec![clip.layer(None)],
+        framerate: clip.framerate,
+        stamp: Some(7),
+    };
     let (_ann, _events) = join(&people[0], Config { video: Some(video), ..Config::default() }).await;
     let watching = Config { subscriptions: Subscriptions::Highest(4), ..Config::default() };
     let (_bob, mut bob_sees) = join(&people[1], watching).await;
@@ -206,6 +209,28 @@ async fn h264_is_seen_as_vp8_is() {
         (keyframes == 2).then_some(())
     })
     .await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_light_engine_publishes_what_the_full_one_sees() {
+    let world = World::new("light-publisher").await;
+    let people = world.attendees(&["ann", "bob", "cat"]).await;
+    let light = |video| Config {
+        engine: EngineKind::Light { verify_one_in: 1 },
+        video: Some(video),
+        ..Config::default()
+    };
+    let watching = || Config { subscriptions: Subscriptions::Highest(4), ..Config::default() };
+    // One layer, known by its SSRC, and several, known by their rids.
+    let (ann, _ann_events) = join(&people[0], light(camera(7))).await;
+    let mut simulcast = camera(8);
+    simulcast.layers = vec![layer("low", Some("low")).0, layer("hi", Some("hi")).0];
+    let (_bob, _bob_events) = join(&people[1], light(simulcast)).await;
+    let (_cat, mut cat_sees) = join(&people[2], watching()).await;
+    sees(&mut cat_sees, 7, 20).await;
+    sees(&mut cat_sees, 8, 20).await;
+    assert_eq!(ann.stats().engine.unauthentic, 0);
     world.end().await;
 }
 

@@ -23,7 +23,7 @@ pub enum EngineKind {
     #[default]
     Full,
     /// Receives only by counting: one packet in [`Light`](EngineKind::Light)'s number is decrypted and checked. Sends
-    /// audio; publishes no video.
+    /// audio and video, but nothing again: it is for local networks that lose nothing.
     Light {
         /// One in how many; 0 for none.
         verify_one_in: u32,
@@ -151,12 +151,15 @@ impl Engine {
     pub(crate) fn send_video(&mut self, now: Instant, video: VideoOut) {
         match self {
             Engine::Full(engine) => engine.send_video(now, video),
-            Engine::Light(_) => {}
+            Engine::Light(engine) => engine.send_video(now, &video),
         }
     }
 
-    pub(crate) fn request_keyframe(&mut self, stream_id: u32) {
-        each!(self, engine => engine.request_keyframe(stream_id))
+    pub(crate) fn request_keyframe(&mut self, now: Instant, stream_id: u32) {
+        match self {
+            Engine::Full(engine) => engine.request_keyframe(stream_id),
+            Engine::Light(engine) => engine.request_keyframe(now, stream_id),
+        }
     }
 
     pub(crate) fn counters(&self) -> EngineCounters {

@@ -144,8 +144,7 @@ fn material(options: &Options, trust: &Trust) -> Result<Material, String> {
     let tones = tones.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
     let clip = |file: &[u8], rid| {
         let clip = Clip::from_ivf(file).ok_or("a built-in clip cannot be read")?;
-        let layer = VideoLayer { rid, max_bitrate_kbps: clip.bitrate_kbps(), frames: clip.frames };
-        Ok::<_, &str>((layer, clip.framerate))
+        Ok::<_, &str>((clip.layer(rid), clip.framerate))
     };
     let (hi, framerate) =
         clip(include_bytes!("../../../clips/hi.vp8.ivf"), options.simulcast.then_some("hi"))?;
@@ -179,7 +178,7 @@ fn part(
     let speaker = (number < options.speakers).then_some(number);
     // Publishers are counted from the end, so that whoever speaks need not also show.
     let publishes = number >= options.attendees - options.publishers;
-    let silent = speaker.is_none() && !publishes;
+    let silent = speaker.is_none() && (!publishes || options.light_publishers);
     let full = ((options.attendees as f64) * (1.0 - options.light)).ceil() as usize;
     let light = silent && number >= full.max(options.speakers);
     let checked = !light && (speaker.is_some() || number < options.speakers + options.checked);

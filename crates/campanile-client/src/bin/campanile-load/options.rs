@@ -73,9 +73,13 @@ pub(crate) struct Options {
     /// Listeners send nothing, instead of the silence that muted browsers send.
     #[arg(long)]
     pub(crate) quiet: bool,
-    /// Share of the attendees, 0 to 1, that only count packets. Speakers and publishers never do.
+    /// Share of the attendees, 0 to 1, that only count packets. Speakers never do, and
+    /// publishers only with --light-publishers.
     #[arg(long, default_value_t = 0.0)]
     pub(crate) light: f64,
+    /// Publishers may be among those: they send nothing twice, so the network must lose nothing.
+    #[arg(long)]
+    pub(crate) light_publishers: bool,
     /// Of counted packets, one in how many is decrypted as a check; 0 for none.
     #[arg(long, default_value_t = 50)]
     pub(crate) verify_one_in: u32,
