@@ -64,6 +64,7 @@ pub(crate) struct AudioLink {
 #[derive(Debug, Default)]
 pub(crate) struct Copies {
     count: usize,
+    reported_loss: u8,
     /// Reports in a row that would do with fewer.
     calm_reports: u32,
 }
@@ -77,8 +78,19 @@ const HOPELESS_LOSS: u8 = 154;
 const CALM_REPORTS: u32 = 10;
 
 impl Copies {
+    /// How many copies go with each packet now.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// What the last report said: the share lost in 256ths.
+    pub(crate) fn reported_loss(&self) -> u8 {
+        self.reported_loss
+    }
+
     /// Takes the share of packets lost since the last report, 0 to 255 for all.
     fn note_loss(&mut self, fraction_lost: u8) {
+        self.reported_loss = fraction_lost;
         let wanted = match fraction_lost {
             HOPELESS_LOSS.. => 0,
             TWO_COPIES_LOSS.. => 2,

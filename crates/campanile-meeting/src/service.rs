@@ -370,7 +370,11 @@ impl MediaService {
     }
 
     /// The meeting that hosts this one's sessions: itself, or the primary of a replica.
-    fn host_of(&self, meeting: MeetingId) -> MeetingId {
+    pub(crate) fn meeting(&self, id: MeetingId) -> Option<&Meeting> {
+        self.meetings.get(&id)
+    }
+
+    pub(crate) fn host_of(&self, meeting: MeetingId) -> MeetingId {
         self.replicas.get(&meeting).copied().unwrap_or(meeting)
     }
 

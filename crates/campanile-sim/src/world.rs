@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use campanile_media::peer::Certificate;
 use campanile_media::peer::sdp::Candidates;
 use campanile_meeting::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
+use campanile_meeting::quality::AudioQuality;
 use campanile_meeting::registry::{Admission, JoinError};
 use campanile_meeting::service::{
     Command, Event as ServiceEvent, Limits, MediaService, Output, ServiceConfig, WallClock,
@@ -338,6 +339,12 @@ impl World {
     /// Live meetings and connected sessions.
     pub fn population(&self) -> (usize, usize) {
         self.inner.borrow().service.population()
+    }
+
+    /// What the operator sees of everybody's audio.
+    pub fn audio_quality(&self) -> Vec<AudioQuality> {
+        let inner = self.inner.borrow();
+        inner.service.audio_quality(inner.meeting)
     }
 
     /// The most frames that ever waited for one socket.

@@ -42,6 +42,30 @@ fn three_meet_over_a_lossy_network() {
 }
 
 #[test]
+fn the_operator_sees_whose_sound_suffers() {
+    let world = World::new(Seed(5)).network(Conditions::GOOD);
+    let lossy = Conditions::GOOD.losing(0.1);
+    let ann = world.join("ann").says(400).network(lossy, Conditions::GOOD);
+    let bob = world.join("bob").says(600).listens();
+    world.run_for(secs(20));
+    ann.mute(true);
+    world.run_for(secs(1));
+    let quality = world.audio_quality();
+    let of = |page: &Page| {
+        let theirs = quality.iter().find(|audio| audio.attendee.to_string() == page.id());
+        theirs.expect("everybody with audio is there").clone()
+    };
+    let (ann, bob) = (of(&ann), of(&bob));
+    assert_eq!((quality.len(), ann.external_user_id.as_str(), ann.muted), (2, "ann", true));
+    assert!((900..=1_050).contains(&ann.uplink.expected), "{:?}", ann.uplink);
+    assert!((50..200).contains(&ann.uplink.lost), "a tenth of a thousand: {:?}", ann.uplink);
+    assert!(ann.uplink.concealed_samples > 0 && bob.uplink.concealed_samples < 4_800, "{:?}", bob.uplink);
+    assert!(bob.uplink.lost < 5 && bob.uplink.received > 900, "{:?}", bob.uplink);
+    assert!(bob.level.speaking && !ann.level.speaking);
+    assert!(bob.sent > 900 && ann.sent > 900);
+}
+
+#[test]
 fn the_same_seed_is_the_same_meeting_and_another_is_another() {
     let trace = |seed| {
         let (world, _pages) = three(seed);

@@ -57,6 +57,7 @@ struct FileQuotas {
     replicas: Option<usize>,
     videos: Option<usize>,
     content_shares: Option<usize>,
+    voices: Option<usize>,
     idle_seconds: Option<u64>,
     lifetime_seconds: Option<u64>,
     one_attendee_per_user: Option<bool>,
@@ -149,6 +150,7 @@ pub fn parse(text: &str, directory: &Path) -> Result<Config, String> {
         tls_local: file.tls_local,
         insecure: file.insecure,
         drain_seconds: file.drain_seconds.unwrap_or(standard.drain_seconds),
+        voices: None,
         region,
         control: Control {
             accounts: Some(accounts),
@@ -178,6 +180,10 @@ fn read_quotas(file: &FileQuotas) -> Result<Quotas, String> {
     let mut media = standard.media;
     media.cameras = file.videos.unwrap_or(media.cameras);
     media.content_shares = file.content_shares.unwrap_or(media.content_shares);
+    media.voices = file.voices.unwrap_or(media.voices);
+    if media.voices == 0 {
+        return Err("quotas: voices must be 1 or more: how many are heard at once".into());
+    }
     Ok(Quotas { rate: (per_second > 0.0).then_some(Rate { per_second, burst }), records, media })
 }
 
@@ -335,6 +341,8 @@ policies = ["AmazonChimeSDK"]
         assert_eq!((other.rate, other.media.cameras, other.records.idle_ms), (None, 16, 1000));
         assert_eq!(other.records.meetings_per_account, 9);
         check("[quotas]\nburst = 0", Some("burst"));
+        assert_eq!((standard.media.voices, quotas("[quotas]\nvoices = 250").media.voices), (8, 250));
+        check("[quotas]\nvoices = 0", Some("voices"));
     }
 
     #[test]

@@ -196,7 +196,7 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
                 tcp: (config.media_over != MediaOver::Udp).then_some(announce),
             },
             allow_plain: false,
-            limits: config.control.quotas.media,
+            limits: config.media_limits(),
         },
         seed: random::<32>().map_err(in_data_dir)?,
         events,

@@ -14,7 +14,8 @@ use std::sync::{Arc, mpsc as control};
 use std::time::{Duration, Instant, SystemTime};
 
 use campanile_media::peer::{PeerAddr, Transport};
-use campanile_meeting::ids::SessionId;
+use campanile_meeting::ids::{MeetingId, SessionId};
+use campanile_meeting::quality::AudioQuality;
 use campanile_meeting::registry::{Admission, JoinError};
 use campanile_meeting::service::{MediaService, Output, ServiceConfig, WallClock};
 use campanile_wire::signaling::{ClientFrame, close_code};
@@ -22,7 +23,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use std::os::fd::AsRawFd;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::tcp::Tcp;
@@ -92,6 +93,7 @@ enum Control {
     Connect(SessionId, Box<Admission>, mpsc::Sender<ToSocket>),
     Promote(SessionId, Box<Result<Admission, JoinError>>),
     Command(Command),
+    AudioQuality(MeetingId, oneshot::Sender<Vec<AudioQuality>>),
     Stop,
 }
 
@@ -105,6 +107,13 @@ impl WorkerHandle {
     /// Tells the worker what the API has decided.
     pub fn send(&self, command: Command) {
         self.control(Control::Command(command));
+    }
+
+    /// How well everybody's sound gets into a meeting and back; of a worker that has stopped, nothing.
+    pub async fn audio_quality(&self, meeting: MeetingId) -> Vec<AudioQuality> {
+        let (sender, answer) = oneshot::channel();
+        self.control(Control::AudioQuality(meeting, sender));
+        answer.await.unwrap_or_default()
     }
 
     /// Announces a socket whose token the registry has just admitted. To be called under the registry's lock, so that
@@ -254,6 +263,10 @@ impl Worker {
                 }
                 Control::Promote(session, admitted) => {
                     self.guarded(|service| service.promote(now, session, *admitted));
+                }
+                Control::AudioQuality(meeting, answer) => {
+                    // Whoever asked may have gone meanwhile.
+                    let _ = answer.send(self.service.audio_quality(meeting));
                 }
                 Control::Command(command) => self.guarded(|service| service.handle_command(now, command)),
                 Control::Stop => {

@@ -10,6 +10,7 @@ mod drain;
 pub mod errors;
 mod events;
 mod meetings;
+mod quality;
 mod sts;
 mod tags;
 
@@ -210,6 +211,8 @@ enum Operation {
     ListClientEvents,
     /// An extension: what has happened to meetings.
     ListEvents,
+    /// An extension: how well everybody's sound gets here and back.
+    GetMeetingQuality,
     /// Extensions: asking all clients of this server to come back elsewhere.
     GetDrain,
     StartDrain,
@@ -232,10 +235,11 @@ impl Operation {
             self,
             Op::ListClientEvents
                 | Op::ListEvents
+                | Op::GetJoinTrace
+                | Op::GetMeetingQuality
                 | Op::GetDrain
                 | Op::StartDrain
                 | Op::CancelDrain
-                | Op::GetJoinTrace
         )
     }
 
@@ -259,6 +263,7 @@ impl Operation {
             Operation::UpdateAttendeeCapabilities => "UpdateAttendeeCapabilities",
             Operation::ListClientEvents => "ListClientEvents",
             Operation::ListEvents => "ListEvents",
+            Operation::GetMeetingQuality => "GetMeetingQuality",
             Operation::GetDrain => "GetDrain",
             Operation::StartDrain => "StartDrain",
             Operation::CancelDrain => "CancelDrain",
@@ -310,6 +315,9 @@ fn route(method: &Method, path: &str, query: &[(Vec<u8>, Vec<u8>)]) -> Result<Ro
         ("GET", ["campanile", "v1", "events"], _) => (Operation::ListEvents, vec![]),
         ("GET", ["campanile", "v1", "meetings", meeting, "attendees", attendee, "trace"], _) => {
             (Operation::GetJoinTrace, vec![meeting, attendee])
+        }
+        ("GET", ["campanile", "v1", "meetings", meeting, "quality"], _) => {
+            (Operation::GetMeetingQuality, vec![meeting])
         }
         ("GET", ["campanile", "v1", "drain"], _) => (Operation::GetDrain, vec![]),
         ("POST", ["campanile", "v1", "drain"], _) => (Operation::StartDrain, vec![]),
@@ -373,6 +381,7 @@ async fn answer(
         Operation::ListClientEvents => meetings::list_client_events(call).await,
         Operation::ListEvents => events::list(call).await,
         Operation::GetJoinTrace => attendees::get_join_trace(&call, meeting()?, attendee()?),
+        Operation::GetMeetingQuality => quality::get(call, meeting()?).await,
         Operation::GetDrain => drain::get(&call),
         Operation::StartDrain => drain::start(&call),
         Operation::CancelDrain => drain::cancel(&call),
@@ -458,6 +467,7 @@ mod tests {
         check("POST //meetings", Ok((Op::CreateMeeting, &[])));
         check("POST /meetings?operation=create-attendees", Ok((Op::CreateMeetingWithAttendees, &[])));
         check("POST /meetings?operation=nonsense", Err(405));
+        check("GET /campanile/v1/meetings/M/quality", Ok((Op::GetMeetingQuality, &["M"])));
         check("GET /meetings", Err(405));
         check("GET /meetings/M", Ok((Op::GetMeeting, &["M"])));
         check("GET /meetings/a%2Fb", Ok((Op::GetMeeting, &["a/b"])));

@@ -267,6 +267,22 @@ async fn clients_tell_of_themselves_and_the_account_reads_it() {
 }
 
 #[tokio::test]
+async fn the_quality_of_a_meetings_audio_is_its_tenants_to_see() {
+    let directory = TempDir::new();
+    let running = start(&directory).await;
+    let client = Client::of(&running);
+    let id = client.create_meeting("quality").await;
+    let read = client.call("GET", &format!("/campanile/v1/meetings/{id}/quality"), "").await.ok();
+    assert_eq!(read, json!({"MeetingId": id, "Attendees": []}), "nobody is connected");
+    let nobody = "00000000-0000-0000-0000-000000000000";
+    let missing = client.call("GET", &format!("/campanile/v1/meetings/{nobody}/quality"), "").await;
+    assert_eq!(missing.status, 404);
+    let unsigned = client.get_unsigned(&format!("/campanile/v1/meetings/{id}/quality")).await;
+    assert_eq!(unsigned.status, 403);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn the_nearest_media_region_is_told_by_path_and_by_host() {
     let directory = TempDir::new();
     let running = start(&directory).await;
