@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use campanile::worker::{self, Mailbox, ToSocket, WorkerConfig, WorkerHandle};
 use campanile_media::peer::Certificate;
-use campanile_media::peer::sdp::{Direction, PlainSection, SectionKind, plain_offer};
+use campanile_media::peer::sdp::{Candidates, Direction, PlainSection, SectionKind, plain_offer};
 use campanile_meeting::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use campanile_meeting::registry::Admission;
 use campanile_meeting::service::{Limits, ServiceConfig};
@@ -27,9 +27,10 @@ pub(crate) async fn serve(meetings: usize, people: usize, voices: usize, first_p
     let media_address = socket.local_addr().expect("bound");
     let worker = worker::start(WorkerConfig {
         socket,
+        listener: None,
         service: ServiceConfig {
             certificate: Certificate::generate().expect("a key can be made"),
-            media_address,
+            candidates: Candidates { udp: Some(media_address), tcp: None },
             allow_plain: true,
             limits: Limits { voices, ..Limits::default() },
         },
@@ -59,6 +60,7 @@ async fn join(worker: &WorkerHandle, meeting: usize, number: usize, addr: Socket
         account: "123456789012".parse().expect("twelve digits"),
         external_user_id: format!("person-{number}"),
         external_meeting_id: format!("meeting-{meeting}"),
+        media_region: "us-east-1".into(),
         capabilities: Capabilities::ALL,
         features: MeetingFeatures::default(),
     });
