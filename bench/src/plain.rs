@@ -62,6 +62,7 @@ async fn join(worker: &WorkerHandle, meeting: usize, number: usize, addr: Socket
         external_meeting_id: format!("meeting-{meeting}"),
         media_region: "us-east-1".into(),
         capabilities: Capabilities::ALL,
+        may_unmute: true,
         features: MeetingFeatures::default(),
     });
     let join = Join {

@@ -9,6 +9,7 @@ import './stories/content.mjs';
 import './stories/ends.mjs';
 import './stories/strangers.mjs';
 import './stories/replicas.mjs';
+import './stories/moderation.mjs';
 import './stories/tcp.mjs';
 import './stories/page.mjs';
 import './stories/https.mjs';

@@ -150,6 +150,7 @@ impl World {
             external_meeting_id: "meeting".to_owned(),
             media_region: "us-east-1".into(),
             capabilities: Capabilities::ALL,
+            may_unmute: true,
             features: MeetingFeatures::default(),
         };
         self.connections.insert(who, session);

@@ -72,7 +72,7 @@ impl Meeting {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.last_heard = cx.now;
         if !session.joins.take(cx.now) {
-            return cx.close(id, close_code::TOO_MUCH, "too many PRIMARY_MEETING_JOIN frames");
+            return self.send_away(cx, id, close_code::TOO_MUCH, "too many PRIMARY_MEETING_JOIN frames");
         }
         let may_ask =
             session.phase == Phase::Joined && session.replica.is_some() && !session.attendee.content;
@@ -104,7 +104,10 @@ impl Meeting {
             capabilities: admission.capabilities,
             audio_stream_id,
         });
+        session.may_unmute = admission.may_unmute;
+        session.muted |= !session.may_unmute;
         session.told_muted = session.muted;
+        self.mixer.set_muted(LegId(session.audio_stream_id), session.muted);
         self.mixer.set_can_speak(LegId(session.audio_stream_id), session.may_speak());
         if session.present {
             let entries = session.promoted_entry().into_iter().collect();

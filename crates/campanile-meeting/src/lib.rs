@@ -9,6 +9,7 @@ mod drain;
 pub mod ids;
 mod link;
 mod meeting;
+mod moderation;
 pub mod quality;
 pub mod registry;
 mod roster;

@@ -89,6 +89,13 @@ pub(crate) struct Meeting {
     participants_counted: usize,
 }
 
+/// What a session takes over from the one that it supersedes.
+struct Superseded {
+    /// The roster entry that others have to be told about once the new session is present.
+    entry: Option<u32>,
+    muted: bool,
+}
+
 impl Meeting {
     pub(crate) fn new(id: MeetingId, now: Instant, unix: Duration) -> Meeting {
         let age = unix.as_millis() as u64 * FIRST_IDS_PER_SECOND / 1000;
@@ -247,7 +254,7 @@ impl Meeting {
             }
             ClientFrame::Pause { stream_ids } => self.pause(cx, id, &stream_ids, true),
             ClientFrame::Resume { stream_ids } => self.pause(cx, id, &stream_ids, false),
-            ClientFrame::AudioControl { muted } => self.mute(cx, id, muted),
+            ClientFrame::AudioControl { muted } => self.mute_by_client(cx, id, muted),
             ClientFrame::DataMessages(messages) => {
                 for message in messages {
                     if self.sessions.get(&id).is_some_and(Session::is_listening) {
@@ -299,6 +306,8 @@ impl Meeting {
         }
         // A page that comes back begins in the audience again.
         self.demote(cx, id, Demotion::Own);
+        let silenced =
+            self.sessions.values().any(|s| s.attendee.id == attendee.id && s.is_in() && s.silenced);
         let superseded = self.supersede(cx, id, attendee, join.audio_session_id);
         let server_side = join.adaption == Adaption::BandwidthProbingAndVideoQuality
             && join.supported_adaptions.contains(&join.adaption);
@@ -309,9 +318,10 @@ impl Meeting {
         }
         session.phase = Phase::Joined;
         session.promotion = promotion;
-        if let Some((replaces, muted)) = superseded {
-            session.replaces = session.replaces.or(replaces);
-            session.muted = muted;
+        session.silenced |= silenced;
+        if let Some(superseded) = superseded {
+            session.replaces = session.replaces.or(superseded.entry);
+            session.muted = superseded.muted;
         }
         session.audio_session_id = join.audio_session_id;
         session.adaption = if server_side { join.adaption } else { Adaption::Default };
@@ -347,15 +357,14 @@ impl Meeting {
         self.note_participants();
     }
 
-    /// The same attendee is in already: the same page coming back, or another device taking over. Returns the roster
-    /// entry that others have to be told about once the new session is present, and whether it was muted.
+    /// The same attendee is in already: the same page coming back, or another device taking over.
     fn supersede(
         &mut self,
         cx: &mut Cx<'_>,
         new: SessionId,
         attendee: AttendeeKey,
         audio_session_id: Option<u64>,
-    ) -> Option<(Option<u32>, bool)> {
+    ) -> Option<Superseded> {
         let old = self.sessions.values().find(|s| s.attendee == attendee && s.is_in() && s.id != new)?;
         let (old_id, listening) = (old.id, old.is_listening());
         let same_page = audio_session_id.is_some() && old.audio_session_id == audio_session_id;
@@ -376,7 +385,7 @@ impl Meeting {
             let content = AttendeeKey { content: true, ..attendee };
             self.end_attendee(cx, content, AudioStatus::JoinedFromAnotherDevice);
         }
-        Some((entry, muted))
+        Some(Superseded { entry, muted })
     }
 
     /// LEAVE: always acknowledged, whatever the phase, or the client waits 15 s.
@@ -532,20 +541,6 @@ impl Meeting {
         self.note_cause(id, Cause::SentAway(description.clone()));
         cx.frame(id, ServerFrame::Error { status, description, on });
         self.depart(cx, id, false);
-    }
-
-    fn mute(&mut self, cx: &mut Cx<'_>, id: SessionId, muted: bool) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.muted = muted;
-        self.mixer.set_muted(LegId(session.audio_stream_id), muted);
-        // One who switches to and fro is told about with the next levels: everybody gets each of these.
-        if let Some(audio_stream_id) = session.stage_number()
-            && session.present
-            && session.mutes.take(cx.now)
-        {
-            session.told_muted = muted;
-            self.tell_roster(cx, vec![AudioStreamIdInfo::Mute { audio_stream_id, muted }]);
-        }
     }
 
     /// Tells everybody of those whose last (un)muting was not told at once.

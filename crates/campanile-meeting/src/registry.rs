@@ -30,6 +30,7 @@ use uuid::Uuid;
 
 use crate::ids::{AccountId, AttendeeId, AttendeeKey, CONTENT_SUFFIX, MeetingId};
 
+mod moderation;
 mod outbox;
 
 use outbox::Numbers;
@@ -101,6 +102,9 @@ pub struct MeetingRecord {
     /// The meeting that this one is a replica of.
     #[serde(default)]
     pub primary: Option<MeetingId>,
+    /// While the meeting is locked: the attendees who may come in, those who were there (an extension of the API).
+    #[serde(default)]
+    pub locked_to: Option<BTreeSet<AttendeeId>>,
     /// What StartMeetingTranscription asked for, until it is stopped.
     #[serde(default)]
     pub transcription: Option<TranscriptionConfiguration>,
@@ -117,8 +121,15 @@ pub struct AttendeeRecord {
     pub external_user_id: String,
     /// What it may do.
     pub capabilities: Capabilities,
+    /// Whether it may unmute itself (an extension of the API).
+    #[serde(default = "yes")]
+    pub may_unmute: bool,
     /// Counts the join tokens given out for it: a new one makes the earlier worthless.
     pub generation: u32,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A change that must be stored before the call that made it is answered.
@@ -176,6 +187,9 @@ pub enum JoinError {
     /// The token is not one of this meeting's, or its attendee was deleted (WebSocket close 4403).
     #[error("attendee unavailable")]
     AttendeeUnavailable,
+    /// The meeting is locked, and the attendee was not in it (WebSocket close 4403).
+    #[error("the meeting is locked")]
+    Locked,
 }
 
 impl JoinError {
@@ -183,6 +197,7 @@ impl JoinError {
     pub fn remedy(self) -> &'static str {
         match self {
             JoinError::MeetingEnded => "make a new meeting, and new attendees for it",
+            JoinError::Locked => "unlock the meeting, or let the attendee in before it is locked",
             JoinError::AttendeeUnavailable => "give the client the join token of an attendee of this meeting",
         }
     }
@@ -207,6 +222,8 @@ pub struct Admission {
     pub media_region: String,
     /// What the attendee may do.
     pub capabilities: Capabilities,
+    /// Whether it may unmute itself.
+    pub may_unmute: bool,
     /// What the meeting offers.
     pub features: MeetingFeatures,
 }
@@ -438,6 +455,7 @@ impl Registry {
             network: new.network,
             created_unix_ms: now_unix_ms,
             primary,
+            locked_to: None,
             transcription: None,
         };
         if let Some(primary) = primary {
@@ -570,6 +588,7 @@ impl Registry {
             meeting,
             external_user_id: new.external_user_id,
             capabilities: new.capabilities.unwrap_or_else(|| default_capabilities(&features)),
+            may_unmute: true,
             generation: 0,
         };
         let entry = self.meetings.get_mut(&meeting).expect("found above");
@@ -703,6 +722,9 @@ impl Registry {
         let right = self.join_token(attendee);
         constant_time::verify_slices_are_equal(right.reveal().as_bytes(), token.as_bytes())
             .map_err(|_| JoinError::AttendeeUnavailable)?;
+        if entry.record.locked_to.as_ref().is_some_and(|inside| !inside.contains(&attendee.id)) {
+            return Err(JoinError::Locked);
+        }
         Ok(Admission {
             meeting,
             primary: entry.record.primary,
@@ -712,6 +734,7 @@ impl Registry {
             external_meeting_id: entry.record.external_meeting_id.clone(),
             media_region: entry.record.media_region.clone(),
             capabilities: attendee.capabilities,
+            may_unmute: attendee.may_unmute,
             features: entry.record.features,
         })
     }

@@ -93,6 +93,12 @@ pub enum Command {
     RemoveAttendee(MeetingId, AttendeeId),
     /// The attendee may do something else from now on.
     SetCapabilities(MeetingId, AttendeeId, Capabilities),
+    /// Nothing of the attendee is heard until it unmutes, or the permission to.
+    MuteAttendee(MeetingId, AttendeeId),
+    /// The attendee may unmute itself from now on, or not.
+    PermitUnmute(MeetingId, AttendeeId, bool),
+    /// Only who is in may stay and come back: answered by [`Event::Locked`].
+    LockMeeting(MeetingId),
     /// Take nobody in any more, and ask everybody to come back: the last of them before this has passed.
     Drain(Duration),
     /// Take clients in again. Those not yet asked to come back stay.
@@ -108,6 +114,13 @@ pub enum Event {
         meeting: MeetingId,
         /// How many.
         attendees: usize,
+    },
+    /// A meeting was locked while these attendees were in it.
+    Locked {
+        /// Which.
+        meeting: MeetingId,
+        /// Who.
+        inside: Vec<AttendeeId>,
     },
     /// A drain is over: no socket is open.
     Drained,
@@ -363,6 +376,25 @@ impl MediaService {
                 self.with_meeting(now, self.host_of(meeting), |host, cx| {
                     host.set_capabilities(cx, attendee, capabilities);
                 });
+            }
+            Command::MuteAttendee(meeting, attendee) => {
+                self.with_meeting(now, self.host_of(meeting), |host, cx| {
+                    host.mute_by_moderator(cx, attendee)
+                });
+            }
+            Command::PermitUnmute(meeting, attendee, may_unmute) => {
+                self.with_meeting(now, self.host_of(meeting), |host, _| {
+                    host.permit_unmute(attendee, may_unmute)
+                });
+            }
+            Command::LockMeeting(meeting) => {
+                let host = self.host_of(meeting);
+                if self.meetings.contains_key(&host) {
+                    self.with_meeting(now, host, |host, cx| host.lock(cx, meeting));
+                } else {
+                    let event = Event::Locked { meeting, inside: Vec::new() };
+                    self.outputs.signaling.push_back(Output::Event(event));
+                }
             }
             Command::Drain(within) => self.drain(now, within),
             Command::CancelDrain => self.drain = None,

@@ -57,6 +57,10 @@ pub(crate) struct Session {
     pub(crate) muted: bool,
     /// What others have been told about that.
     pub(crate) told_muted: bool,
+    /// Muted by a moderator, and not unmuted since: its client believes otherwise.
+    pub(crate) silenced: bool,
+    /// Whether it may unmute itself.
+    pub(crate) may_unmute: bool,
     pub(crate) adaption: Adaption,
     /// The client asked not to be asked for keyframes of its content every ten seconds.
     pub(crate) disable_periodic_keyframes: bool,
@@ -104,6 +108,8 @@ impl Session {
             replaces: None,
             muted: false,
             told_muted: false,
+            silenced: false,
+            may_unmute: admission.may_unmute,
             adaption: Adaption::Default,
             disable_periodic_keyframes: false,
             link: None,
@@ -119,6 +125,11 @@ impl Session {
     /// In the meeting, with or without a socket at the moment.
     pub(crate) fn is_in(&self) -> bool {
         matches!(self.phase, Phase::Joined | Phase::Lost { .. })
+    }
+
+    /// Not waiting to join any more.
+    pub(crate) fn has_joined(&self) -> bool {
+        !matches!(self.phase, Phase::Waiting { .. })
     }
 
     /// In the meeting, and its socket lives: gets frames.

@@ -258,8 +258,8 @@ impl Meeting {
                 });
                 self.mixer.add(leg, owner, session.may_speak());
                 // The only place where the client says it at a (re)connect.
-                session.muted = subscribe.audio_muted;
-                self.mixer.set_muted(leg, subscribe.audio_muted);
+                session.muted = subscribe.audio_muted || session.silenced || !session.may_unmute;
+                self.mixer.set_muted(leg, session.muted);
             }
         }
         self.mixer.set_profile(leg, profile);

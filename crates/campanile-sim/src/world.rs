@@ -80,6 +80,10 @@ struct Inner {
     meeting: MeetingId,
     over: bool,
     removed: BTreeSet<AttendeeId>,
+    /// Who may come in, once the meeting is locked.
+    locked_to: Option<Vec<AttendeeId>>,
+    /// Who may not unmute.
+    kept_muted: BTreeSet<AttendeeId>,
     present: usize,
     trace: Trace,
     most_waiting: usize,
@@ -186,6 +190,8 @@ impl World {
             meeting: MEETING.parse().expect("a UUID"),
             over: false,
             removed: BTreeSet::new(),
+            locked_to: None,
+            kept_muted: BTreeSet::new(),
             present: 0,
             trace: Trace::EMPTY,
             most_waiting: 0,
@@ -301,6 +307,38 @@ impl World {
         let mut inner = self.inner.borrow_mut();
         let command = Command::SetCapabilities(inner.meeting, attendee, capabilities);
         inner.command(command);
+    }
+
+    /// MuteAttendee.
+    pub fn mute(&self, page: &Page) {
+        let attendee = page.client().attendee.id;
+        let mut inner = self.inner.borrow_mut();
+        let command = Command::MuteAttendee(inner.meeting, attendee);
+        inner.command(command);
+    }
+
+    /// UpdateUnmutePermission: the record says so from now on, and the worker is told.
+    pub fn permit_unmute(&self, page: &Page, may_unmute: bool) {
+        let attendee = page.client().attendee.id;
+        let mut inner = self.inner.borrow_mut();
+        match may_unmute {
+            true => inner.kept_muted.remove(&attendee),
+            false => inner.kept_muted.insert(attendee),
+        };
+        let command = Command::PermitUnmute(inner.meeting, attendee, may_unmute);
+        inner.command(command);
+    }
+
+    /// LockMeeting.
+    pub fn lock(&self) {
+        let mut inner = self.inner.borrow_mut();
+        let command = Command::LockMeeting(inner.meeting);
+        inner.command(command);
+    }
+
+    /// UnlockMeeting.
+    pub fn unlock(&self) {
+        self.inner.borrow_mut().locked_to = None;
     }
 
     /// How many attendees the registry was last told are present.
@@ -711,6 +749,7 @@ impl Inner {
         let code = match client.attendee.id {
             _ if self.over => Some(4410),
             id if self.removed.contains(&id) => Some(4403),
+            id if self.locked_to.as_ref().is_some_and(|inside| !inside.contains(&id)) => Some(4403),
             _ => None,
         };
         if let Some(code) = code {
@@ -736,6 +775,7 @@ impl Inner {
             external_meeting_id: "sim".to_owned(),
             media_region: "us-east-1".into(),
             capabilities,
+            may_unmute: !self.kept_muted.contains(&attendee.id),
             features: MeetingFeatures::default(),
         }
     }
@@ -827,6 +867,7 @@ impl Inner {
                 Some(Output::Frame { session, frame }) => self.send_frame(session, &frame),
                 Some(Output::Close { session, code, .. }) => self.close(session, code),
                 Some(Output::Event(ServiceEvent::Present { attendees, .. })) => self.present = attendees,
+                Some(Output::Event(ServiceEvent::Locked { inside, .. })) => self.locked_to = Some(inside),
                 Some(Output::Event(ServiceEvent::Drained)) => self.drained = true,
                 Some(Output::Event(ServiceEvent::JoinTrace(trace))) => {
                     self.join_traces.insert(trace.session, *trace);

@@ -88,7 +88,7 @@ async fn serve(state: AppState, meeting_id: String, token: String, mut socket: W
             warn!(meeting_id, phase = "Opened", cause = %why, remedy, "a join failed");
             let code = match why {
                 JoinError::MeetingEnded => close_code::MEETING_ENDED,
-                JoinError::AttendeeUnavailable => close_code::ATTENDEE_UNAVAILABLE,
+                JoinError::AttendeeUnavailable | JoinError::Locked => close_code::ATTENDEE_UNAVAILABLE,
             };
             close(&mut socket, code, &why.to_string()).await;
         }

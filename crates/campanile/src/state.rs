@@ -112,6 +112,13 @@ impl AppState {
                         self.join_traces.keep(*trace);
                         continue;
                     }
+                    Some(Event::Locked { meeting, inside }) => {
+                        let inside = inside.into_iter().collect();
+                        if self.call(|registry| registry.set_inside(meeting, inside)).await.is_err() {
+                            return;
+                        }
+                        continue;
+                    }
                     Some(Event::Drained) => {
                         self.drain.note_drained();
                         continue;

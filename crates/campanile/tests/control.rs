@@ -14,5 +14,7 @@ mod durability;
 mod events;
 #[path = "control/hostile.rs"]
 mod hostile;
+#[path = "control/moderation.rs"]
+mod moderation;
 #[path = "control/operations.rs"]
 mod operations;

@@ -10,6 +10,7 @@ mod drain;
 pub mod errors;
 mod events;
 mod meetings;
+mod moderation;
 mod quality;
 mod sts;
 mod tags;
@@ -213,6 +214,12 @@ enum Operation {
     ListEvents,
     /// An extension: how well everybody's sound gets here and back.
     GetMeetingQuality,
+    /// Extensions: what a moderator does.
+    LockMeeting,
+    MuteAttendee,
+    RemoveAttendee,
+    UnlockMeeting,
+    UpdateUnmutePermission,
     /// Extensions: asking all clients of this server to come back elsewhere.
     GetDrain,
     StartDrain,
@@ -237,6 +244,11 @@ impl Operation {
                 | Op::ListEvents
                 | Op::GetJoinTrace
                 | Op::GetMeetingQuality
+                | Op::LockMeeting
+                | Op::MuteAttendee
+                | Op::RemoveAttendee
+                | Op::UnlockMeeting
+                | Op::UpdateUnmutePermission
                 | Op::GetDrain
                 | Op::StartDrain
                 | Op::CancelDrain
@@ -264,6 +276,11 @@ impl Operation {
             Operation::ListClientEvents => "ListClientEvents",
             Operation::ListEvents => "ListEvents",
             Operation::GetMeetingQuality => "GetMeetingQuality",
+            Operation::LockMeeting => "LockMeeting",
+            Operation::MuteAttendee => "MuteAttendee",
+            Operation::RemoveAttendee => "RemoveAttendee",
+            Operation::UnlockMeeting => "UnlockMeeting",
+            Operation::UpdateUnmutePermission => "UpdateUnmutePermission",
             Operation::GetDrain => "GetDrain",
             Operation::StartDrain => "StartDrain",
             Operation::CancelDrain => "CancelDrain",
@@ -313,11 +330,11 @@ fn route(method: &Method, path: &str, query: &[(Vec<u8>, Vec<u8>)]) -> Result<Ro
         ("POST", ["tags"], b"untag-resource") => (Operation::UntagResource, vec![]),
         ("GET", ["campanile", "v1", "client-events"], _) => (Operation::ListClientEvents, vec![]),
         ("GET", ["campanile", "v1", "events"], _) => (Operation::ListEvents, vec![]),
-        ("GET", ["campanile", "v1", "meetings", meeting, "attendees", attendee, "trace"], _) => {
-            (Operation::GetJoinTrace, vec![meeting, attendee])
-        }
-        ("GET", ["campanile", "v1", "meetings", meeting, "quality"], _) => {
-            (Operation::GetMeetingQuality, vec![meeting])
+        (_, ["campanile", "v1", "meetings", meeting, rest @ ..], _) => {
+            let (operation, attendee) = extension(method, rest).ok_or_else(|| {
+                ApiError::unknown_operation(StatusCode::NOT_FOUND, "No operation has this path")
+            })?;
+            (operation, std::iter::once(meeting).chain(attendee).collect())
         }
         ("GET", ["campanile", "v1", "drain"], _) => (Operation::GetDrain, vec![]),
         ("POST", ["campanile", "v1", "drain"], _) => (Operation::StartDrain, vec![]),
@@ -334,6 +351,22 @@ fn route(method: &Method, path: &str, query: &[(Vec<u8>, Vec<u8>)]) -> Result<Ro
     let decoded = labels.into_iter().map(|segment: &&str| String::from_utf8(sigv4::percent_decode(segment)));
     let labels = decoded.collect::<Result<_, _>>();
     Ok((operation, labels.map_err(|_| ApiError::bad_request("The path is not UTF-8 once decoded"))?))
+}
+
+/// The extension at this path below a meeting, and the attendee named in it.
+fn extension<'p>(method: &str, path: &'p [&'p str]) -> Option<(Operation, Option<&'p &'p str>)> {
+    Some(match (method, path) {
+        ("GET", ["quality"]) => (Operation::GetMeetingQuality, None),
+        ("POST", ["lock"]) => (Operation::LockMeeting, None),
+        ("DELETE", ["lock"]) => (Operation::UnlockMeeting, None),
+        ("POST", ["attendees", attendee, "mute"]) => (Operation::MuteAttendee, Some(attendee)),
+        ("PUT", ["attendees", attendee, "unmute-permission"]) => {
+            (Operation::UpdateUnmutePermission, Some(attendee))
+        }
+        ("GET", ["attendees", attendee, "trace"]) => (Operation::GetJoinTrace, Some(attendee)),
+        ("POST", ["attendees", attendee, "remove"]) => (Operation::RemoveAttendee, Some(attendee)),
+        _ => return None,
+    })
 }
 
 async fn answer(
@@ -382,6 +415,11 @@ async fn answer(
         Operation::ListEvents => events::list(call).await,
         Operation::GetJoinTrace => attendees::get_join_trace(&call, meeting()?, attendee()?),
         Operation::GetMeetingQuality => quality::get(call, meeting()?).await,
+        Operation::LockMeeting => moderation::lock(call, meeting()?).await,
+        Operation::UnlockMeeting => moderation::unlock(call, meeting()?).await,
+        Operation::MuteAttendee => moderation::mute(call, meeting()?, attendee()?).await,
+        Operation::RemoveAttendee => moderation::remove(call, meeting()?, attendee()?).await,
+        Operation::UpdateUnmutePermission => moderation::permit_unmute(call, meeting()?, attendee()?).await,
         Operation::GetDrain => drain::get(&call),
         Operation::StartDrain => drain::start(&call),
         Operation::CancelDrain => drain::cancel(&call),

@@ -88,6 +88,15 @@ async fn accounts_see_nothing_of_each_other() {
             r#"{"Capabilities":{"Audio":"None","Video":"None","Content":"None"}}"#,
         ),
         ("POST", format!("/meetings/{id}/transcription?operation=stop"), ""),
+        ("POST", format!("/campanile/v1/meetings/{id}/lock"), ""),
+        ("DELETE", format!("/campanile/v1/meetings/{id}/lock"), ""),
+        ("POST", format!("/campanile/v1/meetings/{id}/attendees/{ann}/mute"), ""),
+        ("POST", format!("/campanile/v1/meetings/{id}/attendees/{ann}/remove"), ""),
+        (
+            "PUT",
+            format!("/campanile/v1/meetings/{id}/attendees/{ann}/unmute-permission"),
+            r#"{"CanUnmute":false}"#,
+        ),
     ] {
         theirs.call(method, &path, body).await.error(404, "NotFoundException");
     }
@@ -120,6 +129,12 @@ async fn policies_decide_and_the_audit_log_tells() {
     // As with AWS, the managed policy does not hold this operation.
     app.call("PUT", &capabilities, none).await.error(403, "ForbiddenException");
     admin.call("PUT", &capabilities, none).await.ok();
+    // Nor any extension: their actions are called otherwise.
+    let lock = format!("/campanile/v1/meetings/{id}/lock");
+    let message = app.call("POST", &lock, "").await.error(403, "ForbiddenException");
+    assert!(message.contains("campanile:LockMeeting"), "{message}");
+    admin.call("POST", &lock, "").await.ok();
+    admin.call("DELETE", &lock, "").await.ok();
 
     let tags = |tags: &str| format!(r#","Tags":[{tags}]"#);
     let team = r#"{"Key":"team","Value":"red"}"#;
