@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::Failure;
+use crate::bench_api;
 use crate::outages;
 use crate::process::{campanile, cargo, command, root, run, run_quietly, target};
 use crate::setup;
 
 pub(crate) const USAGE: &str = "\
 cargo xtask bench [NAME...] [--short] [--write] [ARGS...]
+  api        creating meetings and attendees at 500 requests a second with durable writes
   audio      mixing, beside Debian's Janus AudioBridge, and how good it sounds
   join       how fast a browser gets in
   reconnect  how long a browser's session is interrupted by what breaks it
@@ -20,7 +22,7 @@ Without a name: all that need no browser. --short takes minutes instead of an ho
 docs/benchmarks.md; ARGS go to the benchmark.";
 
 /// Those that run without being named.
-const STANDARD: [&str; 2] = ["audio", "restart"];
+const STANDARD: [&str; 3] = ["api", "audio", "restart"];
 
 /// What was asked for on the command line.
 struct Wanted<'a> {
@@ -46,6 +48,7 @@ pub(crate) fn run_bench(args: &[String]) -> Result<(), Failure> {
     };
     for name in names {
         let measured = match name {
+            "api" => bench_api::api(short)?,
             "audio" => audio(&wanted)?,
             "video" => video(&wanted)?,
             "join" => return join(&wanted),

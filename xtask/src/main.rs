@@ -2,10 +2,12 @@
 //! sets up what testing needs and runs every test. The rest measures and digs deeper.
 
 mod bench;
+mod bench_api;
 mod dev;
 mod fuzz;
 mod outages;
 mod process;
+mod server;
 mod setup;
 mod sim;
 mod test;

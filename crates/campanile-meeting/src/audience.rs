@@ -12,7 +12,7 @@ use tracing::info;
 
 use crate::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use crate::meeting::{Meeting, status};
-use crate::registry::{Admission, JoinError};
+use crate::registry::{Admission, JoinError, Subject};
 use crate::service::Cx;
 use crate::session::{Phase, Session};
 
@@ -27,6 +27,8 @@ pub(crate) struct Promotion {
     pub(crate) attendee: AttendeeKey,
     /// The caller's own name for that attendee.
     pub(crate) external_user_id: String,
+    /// As events name it.
+    pub(crate) subject: Subject,
     /// What that attendee may do.
     pub(crate) capabilities: Capabilities,
     /// Its place in everybody's roster; a new one with every promotion.
@@ -98,7 +100,10 @@ impl Meeting {
             meeting_id = %self.id, attendee_id = %admission.attendee, replica_attendee_id = %session.attendee,
             "promoted"
         );
+        let subject = admission.subject();
+        self.attendance.note(&subject, false);
         session.promotion = Some(Promotion {
+            subject,
             attendee: admission.attendee,
             external_user_id: admission.external_user_id,
             capabilities: admission.capabilities,
@@ -124,6 +129,7 @@ impl Meeting {
         let share = AttendeeKey { content: true, ..session.attendee };
         let present = session.present;
         info!(meeting_id = %self.id, attendee_id = %promotion.attendee, ?why, "demoted");
+        self.attendance.note(&promotion.subject, why == Demotion::Dropped);
         self.mixer.set_can_speak(LegId(session.audio_stream_id), false);
         self.unpublish(id);
         if present {
@@ -157,7 +163,8 @@ impl Meeting {
         let base = self.sessions.values().find(|session| session.attendee == base && session.is_in())?;
         let promotion = base.promotion.clone()?;
         let attendee = AttendeeKey { content: true, ..promotion.attendee };
-        Some(Promotion { attendee, audio_stream_id: self.new_audio_stream_id(), ..promotion })
+        let subject = promotion.subject.share();
+        Some(Promotion { attendee, subject, audio_stream_id: self.new_audio_stream_id(), ..promotion })
     }
 
     /// One replica has ended: its audience is told.

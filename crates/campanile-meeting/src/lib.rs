@@ -2,6 +2,7 @@
 //!
 //! Pure, like `campanile-media`: it opens no socket, reads no clock, takes no lock.
 
+mod attendance;
 mod audience;
 pub mod bucket;
 mod data;

@@ -12,6 +12,7 @@ use campanile_wire::signaling::{
 };
 use tracing::info;
 
+use crate::attendance::Attendance;
 use crate::audience::Demotion;
 use crate::data::{DataMessages, Verdict};
 use crate::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
@@ -85,6 +86,7 @@ pub(crate) struct Meeting {
     pub(crate) presence_due: bool,
     /// What it was told.
     present_told: usize,
+    pub(crate) attendance: Attendance,
     /// How many participants the indexes count.
     participants_counted: usize,
 }
@@ -123,6 +125,7 @@ impl Meeting {
             over: false,
             presence_due: false,
             present_told: 0,
+            attendance: Attendance::default(),
             participants_counted: 0,
         }
     }
@@ -370,6 +373,9 @@ impl Meeting {
         let same_page = audio_session_id.is_some() && old.audio_session_id == audio_session_id;
         let entry = if old.present { Some(old.audio_stream_id) } else { old.replaces };
         let muted = old.muted;
+        if let Some(event) = self.attendance.authorized(&old.subject) {
+            cx.event(event);
+        }
         self.demote(cx, old_id, Demotion::Own);
         self.detach(cx, old_id);
         if !listening {
@@ -404,6 +410,7 @@ impl Meeting {
             .map(|audio_stream_id| AudioStreamIdInfo::Left { audio_stream_id, dropped })
             .collect();
         let was_in = session.is_in();
+        self.attendance.note(&session.subject, dropped);
         self.demote(cx, id, if dropped { Demotion::Dropped } else { Demotion::Own });
         self.detach(cx, id);
         if !was_in {
@@ -433,6 +440,7 @@ impl Meeting {
             cx.directory.remove(link, id);
         }
         self.presence_due |= session.present;
+        self.attendance.note(&session.subject, false);
         session.end(cx.now);
     }
 
@@ -619,6 +627,10 @@ impl Meeting {
         session.present = true;
         session.told_muted = session.muted;
         self.presence_due = true;
+        self.attendance.note(&session.subject, false);
+        if let Some(promotion) = &session.promotion {
+            self.attendance.note(&promotion.subject, false);
+        }
         info!(meeting_id = %meeting, attendee_id = %session.attendee, "present");
         let mut entries = vec![session.entry(session.audio_stream_id)];
         // The new entry first: then nobody believes for a moment that the attendee has left (section 6.1).
@@ -719,6 +731,7 @@ impl Meeting {
                 cx.event(Event::Present { meeting: self.id, attendees });
             }
         }
+        self.tell_attendance(cx);
     }
 
     /// The full list of streams that one session may receive.

@@ -10,6 +10,7 @@ use campanile_media::peer::sdp::Candidates;
 use campanile_media::peer::{Certificate, Kind, PeerAddr, demux, stun_username_local_ufrag};
 use campanile_media::rtcp;
 use campanile_wire::api::Capabilities;
+use campanile_wire::events::EventType;
 use campanile_wire::signaling::{ClientFrame, FrameKind, ServerFrame, close_code};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -18,7 +19,7 @@ use crate::drain::Drain;
 use crate::ids::{AttendeeId, MeetingId, SessionId};
 use crate::link::MediaLink;
 use crate::meeting::Meeting;
-use crate::registry::{Admission, JoinError};
+use crate::registry::{Admission, JoinError, Subject};
 use crate::trace::JoinTrace;
 
 /// What one worker is given at birth.
@@ -108,6 +109,13 @@ pub enum Command {
 /// What the API has to know of the live meetings.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
+    /// Somebody has come or gone, or their picture. This is for those who follow the account's events.
+    Attendee {
+        /// Who, and in which meeting.
+        subject: Box<Subject>,
+        /// What of it.
+        what: EventType,
+    },
     /// So many attendees are present now: their media path stands. Content shares do not count.
     Present {
         /// Where.
@@ -524,6 +532,9 @@ impl MediaService {
                     code: close_code::COME_BACK,
                     reason,
                 });
+            }
+            for event in meeting.attendance.lost(id) {
+                self.outputs.signaling.push_back(Output::Event(event));
             }
         }
         self.directory.by_ufrag.retain(|_, (meeting, _)| *meeting != id);

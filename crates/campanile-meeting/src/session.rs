@@ -9,7 +9,7 @@ use crate::audience::Promotion;
 use crate::bucket::TokenBucket;
 use crate::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use crate::link::MediaLink;
-use crate::registry::Admission;
+use crate::registry::{Admission, Subject};
 use crate::trace::{Cause, JoinTrace};
 
 /// A socket may idle this long before it joins: a client that connects early sends neither pings nor JOIN.
@@ -40,6 +40,8 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) attendee: AttendeeKey,
     pub(crate) external_user_id: String,
+    /// As events name it.
+    pub(crate) subject: Subject,
     pub(crate) capabilities: Capabilities,
     /// The replica meeting that it has joined: without a promotion it is audience, perceived by nobody.
     pub(crate) replica: Option<MeetingId>,
@@ -96,6 +98,7 @@ impl Session {
             trace: Box::new(JoinTrace::new(now, unix, id, &admission)),
             cause: None,
             id,
+            subject: admission.subject(),
             attendee: admission.attendee,
             external_user_id: admission.external_user_id,
             capabilities: admission.capabilities,

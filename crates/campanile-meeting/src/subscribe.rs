@@ -341,6 +341,7 @@ impl Meeting {
             }
         };
         self.index_due = true;
+        self.attendance.note_pictures();
         let allocation = |(layer, descriptor): (&Layer, &&StreamDescriptor)| StreamAllocation {
             track_label: descriptor.track_label.clone(),
             stream_id: layer.stream_id,
@@ -355,6 +356,7 @@ impl Meeting {
         self.sources.retain(|_, source| source.owner != id);
         if self.sources.len() != before {
             self.index_due = true;
+            self.attendance.note_pictures();
         }
     }
 

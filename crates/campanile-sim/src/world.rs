@@ -13,12 +13,13 @@ use campanile_media::peer::Certificate;
 use campanile_media::peer::sdp::Candidates;
 use campanile_meeting::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use campanile_meeting::quality::AudioQuality;
-use campanile_meeting::registry::{Admission, JoinError};
+use campanile_meeting::registry::{Admission, JoinError, Subject};
 use campanile_meeting::service::{
     Command, Event as ServiceEvent, Limits, MediaService, Output, ServiceConfig, WallClock,
 };
 use campanile_meeting::trace::JoinTrace;
 use campanile_wire::api::{Capabilities, MeetingFeatures};
+use campanile_wire::events::EventType;
 use campanile_wire::signaling::{
     ClientFrame, DataMessage, SERVER_FRAME_BYTES_MAX, Secret, ServerFrame, decode, decode_server,
 };
@@ -85,8 +86,31 @@ struct Inner {
     /// Who may not unmute.
     kept_muted: BTreeSet<AttendeeId>,
     present: usize,
+    told: Told,
     trace: Trace,
     most_waiting: usize,
+}
+
+/// What the registry was told of attendees. Every beginning has one end, and every end a beginning: checked in each run.
+#[derive(Default)]
+struct Told {
+    events: Vec<(String, EventType)>,
+    standing: BTreeSet<(MeetingId, AttendeeKey, EventType)>,
+}
+
+impl Told {
+    fn note(&mut self, subject: &Subject, what: EventType) {
+        let (meeting, attendee) = subject.place();
+        if let Some(begun) = what.ends() {
+            assert!(
+                self.standing.remove(&(meeting, attendee, begun)),
+                "{attendee}: {what:?} without {begun:?}"
+            );
+        } else if what.lost_by().is_some() {
+            assert!(self.standing.insert((meeting, attendee, what)), "{attendee}: {what:?} twice");
+        }
+        self.events.push((subject.external_user_id().to_owned(), what));
+    }
 }
 
 /// A client and its ways to the server and back: datagrams, and the socket's connection.
@@ -193,6 +217,7 @@ impl World {
             locked_to: None,
             kept_muted: BTreeSet::new(),
             present: 0,
+            told: Told::default(),
             trace: Trace::EMPTY,
             most_waiting: 0,
         };
@@ -351,6 +376,11 @@ impl World {
         let attendee = page.client().attendee;
         let inner = self.inner.borrow();
         inner.join_traces.values().filter(|trace| trace.attendee == attendee).cloned().collect()
+    }
+
+    /// What the account's events have told of attendees so far, by their names.
+    pub fn told(&self) -> Vec<(String, EventType)> {
+        self.inner.borrow().told.events.clone()
     }
 
     /// The time.
@@ -868,6 +898,9 @@ impl Inner {
                 Some(Output::Close { session, code, .. }) => self.close(session, code),
                 Some(Output::Event(ServiceEvent::Present { attendees, .. })) => self.present = attendees,
                 Some(Output::Event(ServiceEvent::Locked { inside, .. })) => self.locked_to = Some(inside),
+                Some(Output::Event(ServiceEvent::Attendee { subject, what })) => {
+                    self.told.note(&subject, what)
+                }
                 Some(Output::Event(ServiceEvent::Drained)) => self.drained = true,
                 Some(Output::Event(ServiceEvent::JoinTrace(trace))) => {
                     self.join_traces.insert(trace.session, *trace);

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 use crate::directory::Account;
+use crate::http::HttpLimits;
 use crate::store::Retention;
 use crate::throttle::Rate;
 
@@ -58,6 +59,8 @@ pub struct Control {
     pub quotas: Quotas,
     /// For how long events are kept.
     pub events: Retention,
+    /// What connections may take.
+    pub http: HttpLimits,
 }
 
 /// How much there may be. The documented quotas, but no limit to the rate of requests.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::config::{Config, Control, MediaOver, Quotas};
 use crate::directory::{Account, RoleConfig, User};
+use crate::http::HttpLimits;
 use crate::iam::{NotAPolicy, Policy};
 use crate::sigv4::Credentials;
 use crate::store::Retention;
@@ -43,6 +44,8 @@ struct File {
     #[serde(default)]
     events: FileEvents,
     #[serde(default)]
+    http: FileHttp,
+    #[serde(default)]
     account: Vec<FileAccount>,
 }
 
@@ -61,6 +64,13 @@ struct FileQuotas {
     idle_seconds: Option<u64>,
     lifetime_seconds: Option<u64>,
     one_attendee_per_user: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct FileHttp {
+    connections: Option<u32>,
+    connections_per_address: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -157,6 +167,7 @@ pub fn parse(text: &str, directory: &Path) -> Result<Config, String> {
             media_region: Some(media_region),
             quotas: read_quotas(&file.quotas)?,
             events: read_events(&file.events),
+            http: read_http(&file.http)?,
         },
         json: false,
     })
@@ -185,6 +196,16 @@ fn read_quotas(file: &FileQuotas) -> Result<Quotas, String> {
         return Err("quotas: voices must be 1 or more: how many are heard at once".into());
     }
     Ok(Quotas { rate: (per_second > 0.0).then_some(Rate { per_second, burst }), records, media })
+}
+
+fn read_http(file: &FileHttp) -> Result<HttpLimits, String> {
+    let standard = HttpLimits::default();
+    let connections = file.connections.unwrap_or(standard.connections);
+    let connections_per_address = file.connections_per_address.unwrap_or((connections / 2).max(1));
+    if connections == 0 || connections_per_address == 0 {
+        return Err("http: connections and connections-per-address must be 1 or more".into());
+    }
+    Ok(HttpLimits { connections, connections_per_address, ..standard })
 }
 
 fn read_events(file: &FileEvents) -> Retention {
@@ -343,6 +364,18 @@ policies = ["AmazonChimeSDK"]
         check("[quotas]\nburst = 0", Some("burst"));
         assert_eq!((standard.media.voices, quotas("[quotas]\nvoices = 250").media.voices), (8, 250));
         check("[quotas]\nvoices = 0", Some("voices"));
+    }
+
+    #[test]
+    fn connections_and_events_are_bounded_as_the_file_says() {
+        let control = |text: &str| parse(&format!("{text}\n{USER}"), Path::new("/")).unwrap().control;
+        let standard = control("");
+        assert_eq!((standard.http.connections, standard.http.connections_per_address), (16_384, 8_192));
+        assert_eq!(standard.events, Retention::default());
+        let other = control("[http]\nconnections = 10\n[events]\nkeep = 5\nkeep-hours = 1");
+        assert_eq!((other.http.connections, other.http.connections_per_address), (10, 5));
+        assert_eq!(other.events, Retention { events: 5, age: Duration::from_secs(3600) });
+        check("[http]\nconnections = 0", Some("1 or more"));
     }
 
     #[test]

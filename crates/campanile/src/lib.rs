@@ -234,12 +234,13 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
         pid: std::process::id(),
         ca,
     };
+    let limits = config.control.http.within_open_files();
     let throttle = Throttle::new(config.control.quotas.rate);
     let state = AppState::new(registry, store, worker, site, directory, throttle, audit);
     tokio::spawn(state.clone().run_life_cycle(told));
     let (stop, stopped) = watch::channel(false);
     let routes = router(state.clone(), made_up);
-    let listener = tokio::spawn(http::run(listener, tls, routes, stopped));
+    let listener = tokio::spawn(http::run(listener, tls, routes, limits, stopped));
     tracing::info!(%listen, %media, %announce, meetings = state.registry().meeting_count(), "serving");
     Ok(Running { ready, state, stop, listener })
 }

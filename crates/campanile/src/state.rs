@@ -22,6 +22,9 @@ use crate::throttle::Throttle;
 use crate::traces::JoinTraces;
 use crate::worker::{Command, WorkerHandle};
 
+/// What the worker tells, taken at once.
+const EVENTS_AT_ONCE: usize = 256;
+
 /// Shared by all doors; cheap to clone.
 #[derive(Clone)]
 pub struct AppState(Arc<Inner>);
@@ -97,6 +100,7 @@ impl AppState {
         if self.call(|_| ()).await.is_err() {
             return;
         }
+        let mut waiting = Vec::with_capacity(EVENTS_AT_ONCE);
         loop {
             let wait = self.registry().poll_timeout().map(|due| due.saturating_sub(self.now_unix_ms()));
             let timeout = async {
@@ -105,34 +109,31 @@ impl AppState {
                     None => std::future::pending().await,
                 }
             };
-            let presence = tokio::select! {
-                event = events.recv() => match event {
-                    Some(Event::Present { meeting, attendees }) => Some((meeting, attendees)),
-                    Some(Event::JoinTrace(trace)) => {
-                        self.join_traces.keep(*trace);
-                        continue;
-                    }
-                    Some(Event::Locked { meeting, inside }) => {
-                        let inside = inside.into_iter().collect();
-                        if self.call(|registry| registry.set_inside(meeting, inside)).await.is_err() {
-                            return;
-                        }
-                        continue;
-                    }
-                    Some(Event::Drained) => {
-                        self.drain.note_drained();
-                        continue;
-                    }
-                    None => return,
+            tokio::select! {
+                // All that waits shares a transaction: a storm of joins must not wait for the disk one by one.
+                taken = events.recv_many(&mut waiting, EVENTS_AT_ONCE) => if taken == 0 {
+                    return;
                 },
                 () = self.timeout_nearer.notified() => continue,
-                () = timeout => None,
-            };
+                () = timeout => {}
+            }
             let now_unix_ms = self.now_unix_ms();
             let outcome = self
-                .call(|registry| match presence {
-                    Some((meeting, attendees)) => registry.set_present(now_unix_ms, meeting, attendees),
-                    None => registry.handle_timeout(now_unix_ms),
+                .call(|registry| {
+                    for event in waiting.drain(..) {
+                        match event {
+                            Event::Present { meeting, attendees } => {
+                                registry.set_present(now_unix_ms, meeting, attendees);
+                            }
+                            Event::Attendee { subject, what } => registry.note(now_unix_ms, &subject, what),
+                            Event::JoinTrace(trace) => self.join_traces.keep(*trace),
+                            Event::Locked { meeting, inside } => {
+                                registry.set_inside(meeting, inside.into_iter().collect());
+                            }
+                            Event::Drained => self.drain.note_drained(),
+                        }
+                    }
+                    registry.handle_timeout(now_unix_ms);
                 })
                 .await;
             if outcome.is_err() {

@@ -33,6 +33,21 @@ pub struct Subject {
     external_user_id: String,
 }
 
+impl Subject {
+    /// In which meeting who.
+    pub fn place(&self) -> (MeetingId, AttendeeKey) {
+        (self.meeting, self.attendee)
+    }
+    /// The caller's own name for them.
+    pub fn external_user_id(&self) -> &str {
+        &self.external_user_id
+    }
+    /// Their content share.
+    pub(crate) fn share(&self) -> Subject {
+        Subject { attendee: AttendeeKey { content: true, ..self.attendee }, ..self.clone() }
+    }
+}
+
 impl Admission {
     /// Who is admitted.
     pub fn subject(&self) -> Subject {

@@ -54,6 +54,8 @@ impl Inner {
     fn replace_service(&mut self) {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
+        // The registry itself tells that whoever was here has dropped.
+        self.told.standing.clear();
         self.service = MediaService::new(service_config(self.limits), self.clock, seed);
     }
 

@@ -31,6 +31,7 @@ use uuid::Uuid;
 use self::errors::{Answer, ApiError, respond};
 use crate::audit::Entry;
 use crate::directory::Caller;
+use crate::http::HttpLimits;
 use crate::iam::{Decision, Question};
 use crate::sigv4;
 use crate::state::AppState;
@@ -43,9 +44,6 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Of a body that is too large, this much is taken off the wire before the caller is told.
 const DISCARD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// The API alone, as the demo application calls it and as it stands behind the listener.
 pub fn router(state: AppState) -> Router {
     Router::new().fallback(handle).with_state(state)
@@ -56,7 +54,7 @@ pub async fn handle(State(state): State<AppState>, request: Request<Body>) -> Re
     let request_id = Uuid::new_v4().to_string();
     let (head, body) = request.into_parts();
     if head.method == Method::POST && head.uri.path() == "/" {
-        let body = read_body(&head.headers, body).await;
+        let body = read_body(&head, body).await;
         return sts::handle(
             &state,
             &request_id,
@@ -377,7 +375,7 @@ async fn answer(
 ) -> Result<Answer, ApiError> {
     let query = sigv4::query_pairs(head.uri.query().unwrap_or_default());
     let (operation, labels) = route(&head.method, head.uri.path(), &query)?;
-    let body = read_body(&head.headers, body).await?;
+    let body = read_body(head, body).await?;
     let now_unix_s = unix_now().as_secs();
     let find = |id: &str, token: Option<&str>| state.directory.find(now_unix_s, id, token);
     let caller = sigv4::verify(head, &body, sigv4::SERVICE, now_unix_s, find)?;
@@ -450,10 +448,11 @@ fn attendee_id(label: &str) -> Result<AttendeeId, ApiError> {
 
 /// The whole body, which the signature covers. One that is too large is read on for a while and thrown away: a refusal that
 /// overtakes the body is lost when the connection closes under it.
-async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
+async fn read_body(head: &request::Parts, body: Body) -> Result<Bytes, ApiError> {
+    let limits = head.extensions.get::<HttpLimits>().copied().unwrap_or_default();
     let too_large = || ApiError::too_large(format!("The body has more than {BODY_BYTES_MAX} bytes"));
     let stated =
-        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if stated.is_some_and(|length| length > DISCARD_BYTES_MAX as u64) {
         return Err(too_large());
     }
@@ -472,7 +471,7 @@ async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
         }
         if length > BODY_BYTES_MAX { Err(too_large()) } else { Ok(Bytes::from(whole)) }
     };
-    match tokio::time::timeout(BODY_TIMEOUT, read).await {
+    match tokio::time::timeout(limits.body_timeout, read).await {
         Ok(outcome) => outcome,
         Err(_) => Err(ApiError::timeout("The body did not arrive in time")),
     }

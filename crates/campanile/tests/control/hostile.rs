@@ -1,13 +1,19 @@
 //! What felled others, tried on us: bodies and lengths that lie, slow and idle connections, forged and over-long
 //! credentials. Each ends in a clear answer or a close, and the server goes on.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use axum::http::Request;
+use campanile::config::Config;
+use campanile::{Running, serve};
 use campanile_meeting::ids::MeetingId;
 use campanile_meeting::registry::JoinError;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use futures_util::stream::{self, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
 
-use crate::common::{Client, TempDir, meeting_body, raw, signed, start};
+use crate::common::{Binary, Client, TempDir, exchange, meeting_body, raw, signed, start};
 
 /// The signed request for a CreateMeeting as text, to be bent.
 fn genuine(client: &Client, token: &str) -> String {
@@ -200,4 +206,112 @@ async fn forms_of_strangers_get_xml_without_secrets() {
         assert!(!answer.text.contains("<x>"), "{}", answer.text);
     }
     running.stop().await;
+}
+
+/// A server that waits for nobody.
+async fn impatient(directory: &TempDir) -> Running {
+    let mut config = Config::local(directory.path());
+    config.control.http.head_timeout = Duration::from_millis(50);
+    config.control.http.body_timeout = Duration::from_millis(50);
+    serve(config).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_head_and_a_body_that_do_not_come_are_not_waited_for() {
+    let directory = TempDir::new();
+    let running = impatient(&directory).await;
+    let client = Client::of(&running);
+    let body = genuine(&client, "tok");
+    let body = &body[..body.len() - 5];
+    let refused = raw(client.address, body.as_bytes()).await;
+    refused.error(408, "BadRequestException");
+    assert_eq!(refused.headers["connection"], "close");
+    for head in ["", "POST /meetings HTTP/1.1\r\nhost: x\r\nx-slow: "] {
+        let mut stream = TcpStream::connect(client.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // Ends because the server closes: nothing else ends it.
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(!answer.starts_with(b"HTTP/1.1 2"), "{:?}", String::from_utf8_lossy(&answer));
+    }
+    assert_eq!(running.state.registry().meeting_count(), 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn one_address_has_only_so_many_connections_and_others_are_not_kept_out() {
+    let directory = TempDir::new();
+    let mut config = Config::local(directory.path());
+    config.control.http.connections_per_address = 2;
+    let running = serve(config).await.unwrap();
+    let client = Client::of(&running);
+    let first = TcpStream::connect(client.address).await.unwrap();
+    let _second = TcpStream::connect(client.address).await.unwrap();
+    let mut third = TcpStream::connect(client.address).await.unwrap();
+    assert_eq!(third.read(&mut [0]).await.unwrap_or(0), 0, "closed at once");
+    let mut elsewhere = connect_from([127, 0, 0, 2], client.address).await;
+    let health = b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    assert_eq!(exchange(&mut elsewhere, health).await.status, 200);
+    drop(first);
+    // The place is free once the server has noticed.
+    while client.try_call("GET", "/health", "").await.is_none() {
+        tokio::task::yield_now().await;
+    }
+    running.stop().await;
+}
+
+/// Every address of 127/8 is this machine.
+async fn connect_from(address: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((address, 0).into()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// Resident memory of a process in KiB.
+fn memory_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn ten_thousand_idle_connections_are_borne_in_bounded_memory() {
+    const CONNECTIONS: usize = 10_000;
+    let files = campanile::http::raise_open_files();
+    if files < CONNECTIONS as u64 + 200 {
+        println!("only {files} files may be open at once: too few to try (ulimit -Hn)");
+        return;
+    }
+    let directory = TempDir::new();
+    let binary = Binary::start(&directory);
+    let client = &binary.client();
+    client.create_meeting("tok").await;
+    let before = memory_kib(binary.process.id());
+    // Half of them are in the middle of a request's head.
+    let idle: Vec<TcpStream> = stream::iter(0..CONNECTIONS)
+        .map(|n| async move {
+            let mut stream = connect_from([127, 0, 0, 2 + (n % 2) as u8], client.address).await;
+            if n % 4 < 2 {
+                stream.write_all(b"POST /meetings HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+            }
+            stream
+        })
+        .buffer_unordered(200)
+        .collect()
+        .await;
+    // One that comes last is accepted last: by then all have been.
+    let mut newest = TcpStream::connect(client.address).await.unwrap();
+    newest.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    newest.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&answer));
+    let grown = memory_kib(binary.process.id()) - before;
+    println!(
+        "{CONNECTIONS} idle connections: {before} KiB before, {grown} KiB more, {:.1} KiB each",
+        grown as f64 / CONNECTIONS as f64
+    );
+    assert!(grown < 32 * CONNECTIONS as u64, "{grown} KiB");
+    client.create_meeting("meanwhile").await;
+    drop(idle);
+    client.create_meeting("and-afterwards").await;
 }
