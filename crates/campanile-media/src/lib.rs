@@ -4,6 +4,7 @@
 //! clock, no thread, no lock (`clippy.toml` beside this crate's manifest holds that). It has never heard of protobuf,
 //! HTTP or meetings.
 
+pub mod allocate;
 pub mod estimate;
 pub mod forward;
 pub mod mix;

@@ -34,6 +34,11 @@ impl Bitrate {
         Bitrate((self.0 as f64 * factor) as u64)
     }
 
+    /// What is left of this rate beside another; none if that is larger.
+    pub fn saturating_sub(self, other: Bitrate) -> Bitrate {
+        Bitrate(self.0.saturating_sub(other.0))
+    }
+
     /// Bytes that pass within `span`, rounded down.
     pub fn bytes_in(self, span: Duration) -> u64 {
         (u128::from(self.0) * span.as_micros() / 8_000_000) as u64

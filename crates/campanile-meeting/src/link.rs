@@ -1,11 +1,11 @@
 //! One session's media link: the peer, what was negotiated with it, and its RTP bookkeeping.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use campanile_media::forward::{Rewritten, StoredPacket, write_copy, write_retransmission};
 use campanile_media::mix::{LegId, Mixer, SILENCE};
 use campanile_media::peer::sdp::{Codec, Extensions, NegotiatedCodec};
-use campanile_media::peer::{IceCredentials, Peer, PeerAddr};
+use campanile_media::peer::{Departure, IceCredentials, Peer, PeerAddr, Urgency};
 use campanile_media::rtcp::{self, ReceptionStats, ReportBlock, SenderInfo, TwccRecorder};
 use campanile_media::rtp::{self, RtpHeader};
 
@@ -39,6 +39,8 @@ pub(crate) struct MediaLink {
     /// What may still be sent again.
     pub(crate) repairs: TokenBucket,
     twcc: TwccRecorder,
+    /// Send times count from here.
+    born: Instant,
     /// SSRC in which this server speaks RTCP to the peer.
     pub(crate) local_ssrc: u32,
     pub(crate) cname: String,
@@ -123,8 +125,21 @@ pub(crate) struct Downlink {
     pub(crate) mid: String,
     pub(crate) ssrc: u32,
     pub(crate) rtx_ssrc: u32,
+    /// The last number of its retransmissions and padding.
+    pub(crate) rtx_seq: u16,
     pub(crate) codecs: Vec<NegotiatedCodec>,
     pub(crate) extensions: Extensions,
+}
+
+impl Downlink {
+    /// What packets say of their departure, and the room for it, which must be their first extension.
+    fn departure(&self, born: Instant) -> (Departure, Option<(u8, &'static [u8])>) {
+        match (self.extensions.transport_cc, self.extensions.abs_send_time) {
+            (Some(id), _) => (Departure::Numbered, Some((id, &[0; 2]))),
+            (None, Some(id)) => (Departure::Timed(born), Some((id, &[0; 3]))),
+            (None, None) => (Departure::Unmarked, None),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -166,6 +181,7 @@ impl MediaLink {
             routes: Vec::new(),
             repairs: TokenBucket::new(now, REPAIRS_PER_SECOND, REPAIRS_BURST),
             twcc: TwccRecorder::default(),
+            born: now,
             local_ssrc,
             cname: format!("campanile-{local_ssrc:08x}"),
         }
@@ -284,17 +300,20 @@ impl MediaLink {
         }
     }
 
-    /// Sends one video packet on a downlink; false when the subscriber cannot take its codec, or is not connected.
+    /// Sends one video packet on a downlink, when the network bears it; false when the subscriber cannot take its codec,
+    /// or is not connected.
     pub(crate) fn send_video(
         &mut self,
+        now: Instant,
         mid: &str,
         codec: &Codec,
         numbers: Rewritten,
         packet: &StoredPacket,
-        send_time: [u8; 3],
-        repair: Option<u16>,
+        is_repair: bool,
     ) -> bool {
-        let Some(downlink) = self.downlinks.iter().find(|downlink| downlink.mid == mid) else { return false };
+        let Some(downlink) = self.downlinks.iter_mut().find(|downlink| downlink.mid == mid) else {
+            return false;
+        };
         let Some(accepted) = downlink.codecs.iter().find(|accepted| accepted.codec.is_same_format(*codec))
         else {
             return false;
@@ -302,8 +321,9 @@ impl MediaLink {
         let orientation = [packet.orientation.unwrap_or(0)];
         let mut extensions: [(u8, &[u8]); 2] = [(0, &[]); 2];
         let mut count = 0;
-        if let Some(id) = downlink.extensions.abs_send_time {
-            extensions[count] = (id, &send_time);
+        let (departure, mark) = downlink.departure(self.born);
+        if let Some(mark) = mark {
+            extensions[count] = mark;
             count += 1;
         }
         if let (Some(id), Some(_)) = (downlink.extensions.video_orientation, packet.orientation) {
@@ -311,24 +331,43 @@ impl MediaLink {
             count += 1;
         }
         let extensions = &extensions[..count];
-        match repair {
-            None => self.peer.send_rtp(|out| {
+        if !is_repair {
+            return self.peer.send_video(now, Urgency::Media, departure, |out| {
                 write_copy(out, downlink.ssrc, accepted.pt, extensions, numbers, packet);
-            }),
-            Some(rtx_seq) => accepted.rtx_pt.is_some_and(|rtx_pt| {
-                self.peer.send_rtp(|out| {
-                    write_retransmission(
-                        out,
-                        downlink.rtx_ssrc,
-                        rtx_pt,
-                        rtx_seq,
-                        extensions,
-                        numbers,
-                        packet,
-                    );
-                })
-            }),
+            });
         }
+        let Some(rtx_pt) = accepted.rtx_pt else { return false };
+        downlink.rtx_seq = downlink.rtx_seq.wrapping_add(1);
+        let (rtx_ssrc, rtx_seq) = (downlink.rtx_ssrc, downlink.rtx_seq);
+        self.peer.send_video(now, Urgency::Repair, departure, |out| {
+            write_retransmission(out, rtx_ssrc, rtx_pt, rtx_seq, extensions, numbers, packet);
+        })
+    }
+
+    /// Lets paced packets go that may leave now, and fills a probe up with padding.
+    pub(crate) fn release(&mut self, now: Instant) {
+        self.peer.estimator().handle_timeout(now);
+        self.peer.release(now);
+        while self.peer.wants_padding(now) {
+            if !self.send_padding(now) {
+                self.peer.estimator().cannot_pad(now);
+            }
+        }
+    }
+
+    /// Padding goes where retransmissions do: no decoder sees it.
+    fn send_padding(&mut self, now: Instant) -> bool {
+        let rtx = |downlink: &Downlink| downlink.codecs.iter().find_map(|codec| codec.rtx_pt);
+        let Some(downlink) = self.downlinks.iter_mut().find(|downlink| rtx(downlink).is_some()) else {
+            return false;
+        };
+        let (Departure::Numbered, Some(mark)) = downlink.departure(self.born) else { return false };
+        let payload_type = rtx(downlink).unwrap_or_default();
+        downlink.rtx_seq = downlink.rtx_seq.wrapping_add(1);
+        let (sequence, ssrc) = (downlink.rtx_seq, downlink.rtx_ssrc);
+        self.peer.send_video(now, Urgency::Media, Departure::Numbered, |out| {
+            rtp::write_padding(out, payload_type, sequence, 0, ssrc, &[mark]);
+        })
     }
 
     /// Transport-wide feedback for what came since the last time.
@@ -395,15 +434,6 @@ impl MediaLink {
     }
 }
 
-/// The `abs-send-time` extension: seconds in 6.18 fixed point, of any clock (the WebRTC extension of that name).
-pub(crate) fn abs_send_time(since_start: Duration) -> [u8; 3] {
-    // It wraps after 64 seconds, the product before would after years.
-    let micros = since_start.as_micros() % 64_000_000;
-    let fixed = (micros * (1 << 18) / 1_000_000) as u32;
-    let [_, a, b, c] = fixed.to_be_bytes();
-    [a, b, c]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -424,17 +454,5 @@ mod tests {
         check(&[0; 10], 0);
         check(&[200], 0);
         check(&[100, 200], 0);
-    }
-
-    #[test]
-    fn send_times_are_six_bits_of_seconds_and_eighteen_of_fraction() {
-        fn check(micros: u64, expected: [u8; 3]) {
-            assert_eq!(abs_send_time(Duration::from_micros(micros)), expected);
-        }
-        check(0, [0, 0, 0]);
-        check(1_000_000, [4, 0, 0]);
-        check(500_000, [2, 0, 0]);
-        check(64_000_000, [0, 0, 0]);
-        check(u64::MAX / 64_000_000 * 64_000_000 + 500_000, [2, 0, 0]);
     }
 }

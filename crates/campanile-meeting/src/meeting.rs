@@ -80,6 +80,8 @@ pub(crate) struct Meeting {
     /// Numbers that stand for attendees in the mixer, so that nobody hears their own content share.
     owners: BTreeMap<AttendeeId, u32>,
     next_tick: Instant,
+    /// When paced packets may leave.
+    pub(crate) release_at: Option<Instant>,
     ticks: u64,
     over: bool,
     /// Somebody's presence has changed since the registry was told.
@@ -121,6 +123,7 @@ impl Meeting {
             next_audio_stream_id: first_id,
             owners: BTreeMap::new(),
             next_tick: now + phase,
+            release_at: None,
             ticks: 0,
             over: false,
             presence_due: false,
@@ -134,7 +137,7 @@ impl Meeting {
     /// data message kept for newcomers expires.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
         match self.sessions.is_empty() {
-            false => Some(self.next_tick),
+            false => Some(self.release_at.map_or(self.next_tick, |at| at.min(self.next_tick))),
             true if self.over => None,
             true => self.data.kept_until(),
         }
@@ -653,6 +656,12 @@ impl Meeting {
         if self.sessions.is_empty() {
             return self.data.forget_expired(cx.now);
         }
+        if self.release_at.is_some_and(|at| at <= cx.now) {
+            self.release_paced(cx);
+        }
+        if cx.now < self.next_tick {
+            return;
+        }
         let has_media = self.sessions.values().any(|session| session.link.is_some());
         let interval = if has_media { TICK } else { SLOW_TICK };
         self.next_tick = (self.next_tick + interval).max(cx.now - LAG_MAX);
@@ -669,13 +678,16 @@ impl Meeting {
         if has_media {
             self.send_audio(cx);
             self.repair_and_request(cx, feedback);
+            self.release_paced(cx);
             if levels {
                 self.send_levels(cx);
                 self.tell_late_mutes(cx);
                 self.retarget_all(cx);
+                self.tell_pauses(cx);
             }
             if second {
                 self.send_reports(cx);
+                self.relay_estimates();
             }
             if bitrates {
                 self.send_bitrates(cx);

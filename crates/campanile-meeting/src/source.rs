@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use campanile_media::forward::{Forwarder, Prefer, Rung, Uplink, VideoCodec, Wish, choose_layer};
+use campanile_media::forward::{Forwarder, Prefer, Rung, Uplink, VideoCodec, Wish};
 use campanile_media::peer::sdp::{Codec, NegotiatedCodec};
 use campanile_media::units::Bitrate;
 use campanile_wire::signaling::{MediaType, StreamDescriptor};
 
+use crate::bandwidth::Share;
 use crate::ids::{AttendeeKey, SessionId};
 
 /// How long an announced layer may stay silent before it leaves the index: its encoder may still be starting.
@@ -29,6 +30,8 @@ pub(crate) struct Source {
     pub(crate) codecs: Vec<NegotiatedCodec>,
     /// Everyone who watches it.
     pub(crate) subscribers: Vec<Subscriber>,
+    /// Its sender has been told what its only receiver bears.
+    pub(crate) told_estimate: bool,
 }
 
 /// One stream of a source: a simulcast layer, or the only one.
@@ -60,6 +63,8 @@ pub(crate) struct Subscriber {
     pub(crate) wish: Wish,
     /// Paused by the client.
     pub(crate) paused: bool,
+    /// What it gets of its receiver's bandwidth.
+    pub(crate) share: Share,
     /// The outgoing stream.
     pub(crate) forwarder: Forwarder,
 }
@@ -158,17 +163,26 @@ impl Source {
         ladder
     }
 
-    /// Sets every subscription to the layer that suits it now, and asks for the keyframes that this takes.
+    /// What its publisher announced as the most, of its largest stream.
+    pub(crate) fn most(&self) -> Bitrate {
+        self.layers.iter().map(|layer| layer.max_bitrate).max().unwrap_or_default()
+    }
+
+    /// Something flows that did not: sets the subscriptions that get what they want to what suits them now.
     pub(crate) fn retarget(&mut self, now: Instant) {
         let ladder = self.ladder(now);
-        let mut wanted = Vec::new();
         for subscriber in &mut self.subscribers {
-            let target = if subscriber.paused { None } else { choose_layer(&ladder, subscriber.wish) };
-            subscriber.forwarder.set_target(target);
-            wanted.extend(subscriber.forwarder.awaits_keyframe_of());
+            subscriber.retarget(&ladder);
         }
-        for stream_id in wanted {
-            if let Some(layer) = self.layer_mut(stream_id) {
+        self.request_keyframes();
+    }
+
+    /// Asks for the keyframes that subscriptions wait for.
+    pub(crate) fn request_keyframes(&mut self) {
+        for subscriber in &self.subscribers {
+            let awaited = subscriber.forwarder.awaits_keyframe_of();
+            let layer = awaited.and_then(|id| self.layers.iter_mut().find(|layer| layer.stream_id == id));
+            if let Some(layer) = layer {
                 layer.uplink.keyframes.request();
             }
         }

@@ -15,6 +15,7 @@ use campanile_wire::signaling::{
 use rand_core::RngCore;
 use tracing::info;
 
+use crate::bandwidth::Share;
 use crate::ids::SessionId;
 use crate::link::{AudioLink, CameraLink, Copies, Downlink, MediaLink};
 use crate::meeting::{Meeting, status};
@@ -35,6 +36,7 @@ enum Purpose {
         group_id: u32,
         wish: Wish,
         stream_id: u32,
+        priority: u32,
     },
 }
 
@@ -165,7 +167,9 @@ impl Meeting {
             _ => Wish::Stream(stream_id),
         };
         let stream_id = if stream_id == 0 { source.layers.first()?.stream_id } else { stream_id };
-        Some(Purpose::Receive { group_id: source.group_id, wish, stream_id })
+        // Where the client says nothing of it, a share is what everybody looks at.
+        let priority = configured.and_then(|wish| wish.priority).unwrap_or(source.attendee.content.into());
+        Some(Purpose::Receive { group_id: source.group_id, wish, stream_id, priority })
     }
 
     fn answer(&mut self, cx: &mut Cx<'_>, id: SessionId, offer: &Offer, purposes: &[Purpose]) -> Answer {
@@ -203,7 +207,10 @@ impl Meeting {
             let (mid, codecs, extensions) = (mid.clone(), codecs.clone(), *extensions);
             match link.downlinks.iter_mut().find(|downlink| downlink.mid == mid) {
                 Some(downlink) => (downlink.codecs, downlink.extensions) = (codecs, extensions),
-                None => link.downlinks.push(Downlink { mid, ssrc, rtx_ssrc, codecs, extensions }),
+                None => {
+                    let rtx_seq = cx.rng.next_u32() as u16;
+                    link.downlinks.push(Downlink { mid, ssrc, rtx_ssrc, rtx_seq, codecs, extensions });
+                }
             }
         }
         // A section's number in the offer may be used again, but under a new mid: the old one is gone for good.
@@ -336,6 +343,7 @@ impl Meeting {
                     layers,
                     codecs: negotiated.codecs.clone(),
                     subscribers: Vec::new(),
+                    told_estimate: false,
                 };
                 &*self.sources.entry(group_id).or_insert(source)
             }
@@ -376,7 +384,7 @@ impl Meeting {
         }
         let mut tracks = Vec::new();
         for ((section, purpose), negotiated) in offer.sections.iter().zip(purposes).zip(&answer.sections) {
-            let Purpose::Receive { group_id, wish, stream_id } = *purpose else { continue };
+            let Purpose::Receive { group_id, wish, stream_id, priority } = *purpose else { continue };
             if negotiated.codecs.is_empty() {
                 continue;
             }
@@ -391,13 +399,16 @@ impl Meeting {
                     if old_group != group_id {
                         subscriber.forwarder.set_target(None);
                         subscriber.paused = false;
+                        subscriber.share = Share::new(priority);
                     }
+                    subscriber.share.priority = priority;
                     Subscriber { wish, ..subscriber }
                 }
                 None => {
                     let first_seq = cx.rng.next_u32() as u16 & 0x7fff;
                     let forwarder = Forwarder::new(downlink.ssrc, downlink.rtx_ssrc, first_seq);
-                    Subscriber { session: id, mid: section.mid.clone(), wish, paused: false, forwarder }
+                    let (mid, share) = (section.mid.clone(), Share::new(priority));
+                    Subscriber { session: id, mid, wish, paused: false, share, forwarder }
                 }
             };
             tracks.push(TrackMapping {
@@ -427,12 +438,13 @@ impl Meeting {
         for update in updated {
             let Some(session) = self.sessions.get(&id) else { return };
             let found = self.find_subscription(session, update.stream_id.unwrap_or(0), Some(update));
-            let Some(Purpose::Receive { group_id, wish, .. }) = found else { continue };
+            let Some(Purpose::Receive { group_id, wish, priority, .. }) = found else { continue };
             let Some(source) = self.sources.get_mut(&group_id) else { continue };
             // Only within the group that the section shows: another source takes a SUBSCRIBE.
             let subscriber = source.subscribers.iter_mut().find(|s| s.session == id && s.mid == update.mid);
             if let Some(subscriber) = subscriber {
                 subscriber.wish = wish;
+                subscriber.share.priority = priority;
             }
         }
         self.retarget_all(cx);

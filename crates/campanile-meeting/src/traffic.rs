@@ -5,10 +5,11 @@ use campanile_media::mix::{AudioPacket, LegId};
 use campanile_media::peer::{PeerAddr, Received};
 use campanile_media::rtcp::{self, RtcpItem, SenderInfo};
 use campanile_media::rtp::RtpHeader;
+use campanile_media::units::Bitrate;
 use campanile_wire::signaling::{ServerFrame, StreamBitrate};
 
 use crate::ids::SessionId;
-use crate::link::{Route, abs_send_time};
+use crate::link::Route;
 use crate::meeting::Meeting;
 use crate::service::{Cx, Event};
 use crate::session::Session;
@@ -138,14 +139,14 @@ impl Meeting {
         };
         let uplink = &mut layers[incoming.layer].uplink;
         let Some(stored) = uplink.receive(now, incoming.sequence, packet) else { return };
-        let send_time = abs_send_time(now.saturating_duration_since(cx.clock.instant));
         for subscriber in subscribers {
-            let Some(numbers) = subscriber.forwarder.offer(now, stream_id, stored) else { continue };
             let link = self.sessions.get_mut(&subscriber.session).and_then(|session| session.link.as_mut());
-            if let Some(link) = link {
-                link.send_video(&subscriber.mid, &codec.codec, numbers, stored, send_time, None);
-                cx.touch(meeting, subscriber.session);
-            }
+            let Some(link) = link else { continue };
+            subscriber.stop_if_late(stored.info.begins_frame, link.peer.backlog());
+            let Some(numbers) = subscriber.forwarder.offer(now, stream_id, stored) else { continue };
+            link.send_video(now, &subscriber.mid, &codec.codec, numbers, stored, false);
+            self.release_at = [self.release_at, link.peer.next_release(now)].into_iter().flatten().min();
+            cx.touch(meeting, subscriber.session);
         }
     }
 
@@ -165,6 +166,16 @@ impl Meeting {
                 }
                 RtcpItem::Pli { ssrc } | RtcpItem::Fir { ssrc, .. } => self.request_keyframe(id, ssrc),
                 RtcpItem::Nack { ssrc, lost } => self.repair(cx, id, ssrc, lost),
+                RtcpItem::TransportFeedback(feedback) => {
+                    if let Some(peer) = self.peer(id) {
+                        peer.handle_feedback(cx.now, &feedback);
+                    }
+                }
+                RtcpItem::Remb { bitrate_bps, .. } => {
+                    if let Some(peer) = self.peer(id) {
+                        peer.handle_remb(Bitrate::bps(bitrate_bps));
+                    }
+                }
                 _ => {}
             }
         }
@@ -190,7 +201,6 @@ impl Meeting {
 
     /// Answers a NACK from the history that all subscribers share.
     fn repair(&mut self, cx: &mut Cx<'_>, id: SessionId, ssrc: u32, numbers: impl Iterator<Item = u16>) {
-        let send_time = abs_send_time(cx.now.saturating_duration_since(cx.clock.instant));
         let meeting = self.id;
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(link) = &mut session.link else { return };
@@ -211,10 +221,10 @@ impl Meeting {
             if !link.repairs.take(cx.now) {
                 break;
             }
-            let rtx_seq = subscriber.forwarder.next_rtx_seq();
             let (codec, numbers) = (&codec.codec, rewrite(packet));
-            link.send_video(&subscriber.mid, codec, numbers, packet, send_time, Some(rtx_seq));
+            link.send_video(cx.now, &subscriber.mid, codec, numbers, packet, true);
         }
+        self.note_release(cx.now, id);
         cx.touch(meeting, id);
     }
 
@@ -270,14 +280,6 @@ impl Meeting {
         }
     }
 
-    /// Sets all subscriptions to what suits them now, and notices streams that came or went.
-    pub(crate) fn retarget_all(&mut self, cx: &Cx<'_>) {
-        for source in self.sources.values_mut() {
-            source.retarget(cx.now);
-        }
-        self.index_due |= self.offered != self.offered_now(cx.now);
-    }
-
     /// Once a second: sender and receiver reports, and the signal strength that follows from the losses.
     pub(crate) fn send_reports(&mut self, cx: &Cx<'_>) {
         let mut sent = Vec::new();
@@ -309,9 +311,11 @@ impl Meeting {
         }
     }
 
-    /// Every two seconds: how much each stream takes, for the clients' own policies.
-    pub(crate) fn send_bitrates(&self, cx: &mut Cx<'_>) {
-        for session in self.sessions.values().filter(|s| s.is_listening() && !s.attendee.content) {
+    /// Every two seconds: how much each stream takes and how much there is, for the clients' own policies.
+    pub(crate) fn send_bitrates(&mut self, cx: &mut Cx<'_>) {
+        for session in self.sessions.values_mut().filter(|s| s.is_listening() && !s.attendee.content) {
+            let estimate = session.link.as_mut().and_then(|link| link.peer.estimator().estimate());
+            let available_kbps = estimate.map(|estimate| estimate.as_kbps() as u32);
             let others = self.sources.values().filter(|source| !session.is_own(source.attendee.id));
             let layers = others.flat_map(|source| source.on_offer(cx.now));
             let bitrates: Vec<_> = layers
@@ -321,8 +325,9 @@ impl Meeting {
                 })
                 .filter(|bitrate| bitrate.avg_bitrate_bps > 0)
                 .collect();
-            if !bitrates.is_empty() {
-                let frame = ServerFrame::Bitrates { bitrates, server_available_outgoing_bitrate_kbps: None };
+            if !bitrates.is_empty() || available_kbps.is_some() {
+                let server_available_outgoing_bitrate_kbps = available_kbps;
+                let frame = ServerFrame::Bitrates { bitrates, server_available_outgoing_bitrate_kbps };
                 cx.frame(session.id, frame);
             }
         }

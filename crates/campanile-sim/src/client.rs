@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use campanile_media::mix::SILENCE;
 use campanile_media::peer::sdp::{Direction, Offer, PlainSection, SectionKind, SimulcastRid, plain_offer};
-use campanile_media::rtcp::{self, ReceptionStats, ReportBlock, RtcpItem, SenderInfo};
+use campanile_media::rtcp::{self, ReceptionStats, ReportBlock, RtcpItem, SenderInfo, TwccRecorder};
 use campanile_media::rtp::{self, RtpHeader};
 use campanile_meeting::ids::{AttendeeKey, CONTENT_SUFFIX, MeetingId, SessionId};
 use campanile_wire::api::Capabilities;
@@ -38,6 +38,7 @@ const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
 const AUDIO_SAMPLES: u32 = 960;
 const OPUS: u8 = 111;
 const AUDIO_LEVEL: u8 = 1;
+const TRANSPORT_CC: u8 = 3;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Which of the streams on offer a client receives.
@@ -163,6 +164,8 @@ pub struct Client {
     pub nacks_received: u64,
     /// Keyframe requests that the server sent for the camera.
     pub plis_received: u64,
+    /// What the server said last that the camera's receivers bear; the camera does not follow.
+    pub told_kbps: Option<u64>,
     /// What the answers said, last first section first.
     pub answers: Vec<String>,
     /// What the allocations said.
@@ -182,6 +185,7 @@ pub struct Client {
     pub(crate) watch: Watch,
     pub(crate) muted: bool,
     pub(crate) audio: bool,
+    pub(crate) feedback: bool,
     pub(crate) microphone: Microphone,
     pub(crate) ear: Option<Ear>,
     pub(crate) camera: Option<Camera>,
@@ -215,6 +219,7 @@ struct Connection {
     transport_sequence: u16,
     report_due: Option<Instant>,
     receptions: Vec<(u32, ReceptionStats)>,
+    arrivals: TwccRecorder,
     ssrc: u32,
 }
 
@@ -281,6 +286,7 @@ impl Client {
             audio_breaks: 0,
             nacks_received: 0,
             plis_received: 0,
+            told_kbps: None,
             answers: Vec::new(),
             allocations: Vec::new(),
             addr,
@@ -296,6 +302,7 @@ impl Client {
             watch: if attendee.content { Watch::Nothing } else { Watch::Highest },
             muted: false,
             audio: true,
+            feedback: true,
             microphone: Microphone::default(),
             ear: None,
             camera: None,
@@ -897,6 +904,9 @@ impl Client {
         if header.payload_type == OPUS {
             return self.hear(&header, payload);
         }
+        if let Some(&[high, low]) = header.extension(bytes, TRANSPORT_CC) {
+            self.connection.arrivals.record(u16::from_be_bytes([high, low]), now);
+        }
         let screens = &mut self.connection.screens;
         let screen = screens.iter_mut().find(|s| s.ssrc == header.ssrc || s.rtx_ssrc == Some(header.ssrc));
         // Packets of a subscription that has just ended may still be under way.
@@ -943,6 +953,7 @@ impl Client {
                         sender.keyframe(ssrc);
                     }
                 }
+                RtcpItem::Remb { bitrate_bps, .. } => self.told_kbps = Some(bitrate_bps / 1000),
                 _ => {}
             }
         }
@@ -962,6 +973,7 @@ impl Client {
             connection.audio_out.as_ref().map(|audio| audio.due).filter(|_| media),
             connection.sender.as_ref().map(Sender::poll_timeout).filter(|_| media),
             connection.report_due.filter(|_| media),
+            connection.arrivals.poll_timeout().filter(|_| media && self.feedback),
         ]
         .into_iter()
         .flatten()
@@ -1001,6 +1013,7 @@ impl Client {
         if self.connection.media_is_on(self.state) {
             self.send_audio(now);
             self.send_video(now);
+            self.send_feedback(now);
             self.report(now);
         }
     }
@@ -1015,7 +1028,7 @@ impl Client {
             let number = connection.transport_sequence.to_be_bytes();
             connection.transport_sequence = connection.transport_sequence.wrapping_add(1);
             let (first, level) = (audio.packets == 0, [level]);
-            let extensions: [(u8, &[u8]); 2] = [(AUDIO_LEVEL, &level), (3, &number)];
+            let extensions: [(u8, &[u8]); 2] = [(AUDIO_LEVEL, &level), (TRANSPORT_CC, &number)];
             let ssrc = connection.ssrc;
             rtp::write_header(&mut packet, OPUS, first, audio.sequence, audio.timestamp, ssrc, &extensions);
             packet.extend_from_slice(payload);
@@ -1050,6 +1063,16 @@ impl Client {
             if !feedback.is_empty() {
                 out.push(Out::Datagram(feedback));
             }
+        }
+    }
+
+    /// Transport-wide feedback on what has arrived.
+    fn send_feedback(&mut self, now: Instant) {
+        let Client { connection, out, feedback, .. } = self;
+        while *feedback && connection.arrivals.poll_timeout().is_some_and(|due| due <= now) {
+            let mut packet = Vec::new();
+            connection.arrivals.build(now, connection.ssrc, 0, &mut packet);
+            out.push(Out::Datagram(packet));
         }
     }
 

@@ -21,6 +21,11 @@ const CLAIM_MORE: Bitrate = Bitrate::kbps(10);
 const DECREASE_INTERVAL: Duration = Duration::from_millis(200);
 /// A decrease because of a queue that stays goes at least to this share of the rate.
 const STANDING: f64 = 0.93;
+/// So long after a decrease, what arrives is what was sent since, not what had queued before. This much of it counts.
+const SETTLED: Duration = Duration::from_millis(1200);
+const PASSES: f64 = 0.95;
+/// Packets within [`WINDOW_US`] that make a measurement.
+const SAMPLE_MIN: usize = 12;
 /// The weight of a new limit among the old ones.
 const LIMIT_WEIGHT: f64 = 0.05;
 /// How many deviations from the mean limit still count as near it.
@@ -100,7 +105,10 @@ impl RateControl {
             // The queue drains: let it.
             Usage::Under => self.may_increase = false,
             Usage::Normal if !self.may_increase => self.may_increase = true,
-            Usage::Normal => self.increase(elapsed.min(Duration::from_secs(1)), rtt),
+            Usage::Normal => {
+                self.increase(elapsed.min(Duration::from_secs(1)), rtt);
+                self.believe_what_passes(now);
+            }
         }
         false
     }
@@ -128,7 +136,9 @@ impl RateControl {
             return false;
         }
         self.note_limit(acknowledged.as_bps() as f64);
-        let target = acknowledged.scaled(DECREASE).min(most).max(FLOOR);
+        // While next to nothing is sent, what arrives is no measure of the network.
+        let least = if self.arrivals.len() < SAMPLE_MIN { self.rate.scaled(0.5) } else { FLOOR };
+        let target = acknowledged.scaled(DECREASE).max(least).min(most).max(FLOOR);
         if target >= self.rate {
             return false;
         }
@@ -157,6 +167,14 @@ impl RateControl {
         let most = (acknowledged * CLAIM) as u64 + CLAIM_MORE.as_bps();
         let most = Bitrate::bps(most).max(self.rate).min(CEILING);
         self.rate = Bitrate::bps(grown as u64).min(most);
+    }
+
+    /// More than the rate has been sent, and it passed: then the network bears it.
+    fn believe_what_passes(&mut self, now: Instant) {
+        let settled = self.decreased_at.is_none_or(|at| now.saturating_duration_since(at) > SETTLED);
+        if let (true, Some(passes)) = (settled, self.acknowledged) {
+            self.rate = self.rate.max(passes.scaled(PASSES)).min(CEILING);
+        }
     }
 
     fn note_limit(&mut self, met: f64) {

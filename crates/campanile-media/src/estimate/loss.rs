@@ -16,6 +16,8 @@ const INTERVAL_MAX: Duration = Duration::from_secs(2);
 const PACKETS_MIN: u32 = 20;
 /// Loss beyond the network's own that is taken for congestion.
 const CONGESTED: f64 = 0.10;
+/// What chance adds to it, over the root of the number of packets.
+const CHANCE: f64 = 1.0;
 /// Below this much beyond it the bound is lifted, by this factor each interval.
 const CALM: f64 = 0.02;
 const LIFT: f64 = 1.05;
@@ -72,7 +74,7 @@ impl LossBound {
             self.own += (loss - self.own) / 8.0;
         }
         let excess = loss - self.own;
-        if excess > CONGESTED {
+        if excess > CONGESTED + CHANCE / f64::from(count).sqrt() {
             match self.experiment {
                 Some(before) if sent <= before.sent * REDUCED => {
                     self.experiment = None;

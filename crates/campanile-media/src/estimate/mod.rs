@@ -107,14 +107,12 @@ impl Estimator {
         }
         if !matches!(usage, Usage::Over | Usage::Standing)
             && let Some(result) = self.probes.result()
+            && result.rate > self.control.rate()
         {
-            self.limited |= result.saturated;
-            if result.rate > self.control.rate() {
-                self.loss.disproved(result.rate);
-                self.control.found(now, result.rate);
-                if !result.saturated {
-                    self.probes.go_on();
-                }
+            self.loss.disproved(result.rate);
+            self.control.found(now, result.rate);
+            if !result.saturated {
+                self.probes.go_on();
             }
         }
         if self.control.rate() >= self.demand {
@@ -140,11 +138,9 @@ impl Estimator {
             self.silence_punished_at = Some(now);
             self.control.bound(self.control.rate().scaled(0.5));
             self.limited = true;
-            self.probes.congested(now);
         }
-        if self.silence_punished_at.is_none() {
-            self.probes.consider(now, self.control.rate(), self.demand);
-        }
+        // Also in silence: while nothing else is sent, only a probe can end it.
+        self.probes.consider(now, self.control.rate(), self.demand);
     }
 
     /// What the network bears; `None` while the peer has said nothing to judge by.
@@ -170,6 +166,11 @@ impl Estimator {
     /// Whether padding should fill up what is sent, to probe.
     pub fn wants_padding(&self) -> bool {
         self.probes.active().is_some()
+    }
+
+    /// There is nothing to pad with: the burst that was wanted is given up.
+    pub fn cannot_pad(&mut self, now: Instant) {
+        self.probes.congested(now);
     }
 
     /// What arrived lately, per second; `None` before anything has been acknowledged.

@@ -12,6 +12,9 @@ const LONG_US: i64 = 80_000;
 /// One that has become shorter by this within [`SPAN_US`] is on its way out.
 const DRAINS_US: i64 = 25_000;
 
+/// After a pause this long, what was before tells nothing of the queue.
+const PAUSE_US: i64 = 1_000_000;
+
 /// Follows the delay of packets.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -20,6 +23,7 @@ pub(super) struct Queue {
     memory: Least,
     remembered_us: Option<i64>,
     last_us: Option<i64>,
+    arrived_us: Option<i64>,
     is_standing: bool,
 }
 
@@ -55,6 +59,10 @@ impl Queue {
         let delay_us = arrival_us - sent.saturating_duration_since(began).as_micros() as i64;
         if let Some(least) = self.memory.note(arrival_us, delay_us, MEMORY_US) {
             self.remembered_us = Some(least);
+        }
+        let paused = self.arrived_us.replace(arrival_us).is_some_and(|last| arrival_us - last > PAUSE_US);
+        if paused {
+            (self.recent, self.last_us, self.is_standing) = (Least::default(), None, false);
         }
         let base = self.remembered_us.map_or(self.memory.delay_us, |us| us.min(self.memory.delay_us));
         if let Some(least) = self.recent.note(arrival_us, delay_us, SPAN_US) {

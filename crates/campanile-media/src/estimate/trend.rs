@@ -26,7 +26,7 @@ const OUTLIER: f64 = 15.0;
 /// How long the slope must be too steep, in ms, to be believed.
 const OVERUSE_MS: f64 = 10.0;
 /// A pause this long begins a new line: the old one tells nothing of the network as it is.
-const PAUSE: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What the delay says of the network's queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -35,7 +35,6 @@ pub struct Forwarder {
     last_sent: Option<Instant>,
     last_picture_id: Option<u16>,
     last_tl0_picture: Option<u8>,
-    rtx_seq: u16,
     packets_sent: u32,
     bytes_sent: u32,
 }
@@ -85,7 +84,6 @@ impl Forwarder {
             last_sent: None,
             last_picture_id: None,
             last_tl0_picture: None,
-            rtx_seq: first_seq,
             packets_sent: 0,
             bytes_sent: 0,
         }
@@ -267,12 +265,6 @@ impl Forwarder {
         let original = run.first_in.plus(run.first_out.distance_to(seq));
         let is_of_run = original < run.end_in;
         is_of_run.then_some((run.layer.stream, original, move |packet: &StoredPacket| run.rewrite(packet)))
-    }
-
-    /// The next number of the retransmission stream.
-    pub fn next_rtx_seq(&mut self) -> u16 {
-        self.rtx_seq = self.rtx_seq.wrapping_add(1);
-        self.rtx_seq
     }
 
     /// For a sender report: the last timestamp sent and when, packets and payload bytes sent (RFC 3550 6.4.1).

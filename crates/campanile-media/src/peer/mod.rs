@@ -314,16 +314,29 @@ impl Peer {
         departure: Departure,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
-        let rate = self.estimator.pacing_rate();
-        if !self.pacer.is_clear(now, rate) {
-            let connected = self.state() == PeerState::Connected;
-            let held = connected && self.pacer.hold(urgency, departure, write);
-            self.counters.send_refused += u64::from(!held);
-            return held;
+        if urgency == Urgency::Repair && !self.pacer.takes_repair(now) {
+            return false;
         }
-        let sent = self.depart(now, departure, write);
-        self.pacer.left(now, sent.unwrap_or(0), rate);
-        sent.is_some()
+        let rate = self.estimator.pacing_rate();
+        let mut bytes = 0;
+        let write = |out: &mut Vec<u8>| {
+            let start = out.len();
+            write(out);
+            bytes = out.len() - start;
+        };
+        let taken = if self.pacer.is_clear(now, rate) {
+            let sent = self.depart(now, departure, write);
+            self.pacer.left(now, sent.unwrap_or(0), rate);
+            sent.is_some()
+        } else {
+            let held = self.state() == PeerState::Connected && self.pacer.hold(urgency, departure, write);
+            self.counters.send_refused += u64::from(!held);
+            held
+        };
+        if urgency == Urgency::Repair {
+            self.pacer.repaired(now, bytes, rate);
+        }
+        taken
     }
 
     /// Seals a packet that leaves now; returns its bytes.

@@ -656,3 +656,15 @@ fn the_same_address_by_tcp_is_another_place() {
     assert_eq!(world.peer.counters().unvalidated, 1);
     world.media_flows();
 }
+
+#[test]
+fn send_times_are_six_bits_of_seconds_and_eighteen_of_fraction() {
+    fn check(micros: u64, expected: [u8; 3]) {
+        assert_eq!(abs_send_time(Duration::from_micros(micros)), expected);
+    }
+    check(0, [0, 0, 0]);
+    check(1_000_000, [4, 0, 0]);
+    check(500_000, [2, 0, 0]);
+    check(64_000_000, [0, 0, 0]);
+    check(u64::MAX / 64_000_000 * 64_000_000 + 500_000, [2, 0, 0]);
+}

@@ -122,7 +122,7 @@ pub struct Extensions {
     pub audio_level: Option<u8>,
     /// When the packet left the sender.
     pub abs_send_time: Option<u8>,
-    /// Transport-wide sequence number. Never taken in sections where we send video, see [`answer`].
+    /// Transport-wide sequence number.
     pub transport_cc: Option<u8>,
     /// The section a packet belongs to (RFC 8843 section 15).
     pub mid: Option<u8>,
@@ -155,8 +155,7 @@ impl Extensions {
 /// the section offers (video in an audio section, sending where only sending is offered) comes down to the part that
 /// does, at least to inactive. `cname` names us in RTCP and must be the same in all answers to a client.
 ///
-/// Where we send video, transport-wide feedback is declined, so that Chrome answers with REMB, which is what we read.
-/// Where we receive, both are taken.
+/// Transport-wide feedback and REMB are both taken: a client that can gives the former.
 pub fn answer(
     offer: &Offer,
     local: &LocalTransport<'_>,
@@ -255,7 +254,7 @@ fn negotiate(section: &Section, role: Role) -> Negotiated {
         });
     }
     for extension in &section.extensions {
-        if takes_extension(section, role, extension)
+        if takes_extension(section, extension)
             && let Some(place) = negotiated.extensions.place(&extension.uri)
         {
             place.get_or_insert(extension.id);
@@ -301,7 +300,7 @@ fn is_downlink(section: &Section, role: Role) -> bool {
         && (matches!(role, Role::SendVideo { .. }) || section.direction == Direction::RecvOnly)
 }
 
-fn takes_extension(section: &Section, role: Role, extension: &OfferedExtension) -> bool {
+fn takes_extension(section: &Section, extension: &OfferedExtension) -> bool {
     let is_for_other_kind = match section.kind {
         SectionKind::Audio => {
             matches!(extension.uri.as_str(), uri::RID | uri::REPAIRED_RID | uri::VIDEO_ORIENTATION)
@@ -309,10 +308,7 @@ fn takes_extension(section: &Section, role: Role, extension: &OfferedExtension) 
         _ => extension.uri == uri::AUDIO_LEVEL,
     };
     // We write one-byte headers, which have room for ids 1 to 14 (RFC 8285 section 4.2).
-    (1..=14).contains(&extension.id)
-        && extension.direction != Direction::Inactive
-        && !is_for_other_kind
-        && !(extension.uri == uri::TRANSPORT_CC && is_downlink(section, role))
+    (1..=14).contains(&extension.id) && extension.direction != Direction::Inactive && !is_for_other_kind
 }
 
 /// Chrome begins sending video at this bitrate only when the answer says so.
@@ -433,7 +429,7 @@ impl Lines {
             self.put("a=rtcp-rsize");
         }
         for codec in &negotiated.codecs {
-            self.codec(section, codec, is_downlink(section, role));
+            self.codec(section, codec);
         }
         for rid in &negotiated.rids {
             self.put(format_args!("a=rid:{rid} recv"));
@@ -452,13 +448,12 @@ impl Lines {
         }
     }
 
-    fn codec(&mut self, section: &Section, codec: &NegotiatedCodec, is_downlink: bool) {
+    fn codec(&mut self, section: &Section, codec: &NegotiatedCodec) {
         let pt = codec.pt;
         self.put(format_args!("a=rtpmap:{pt} {}", rtpmap_name(codec.codec)));
         let offered = section.codecs.iter().find(|offered| offered.pt == pt);
         for feedback in offered.map_or(&[][..], |offered| &offered.feedback) {
             let is_declined = match (section.kind, feedback) {
-                (SectionKind::Video, Feedback::TransportCc) => is_downlink,
                 (SectionKind::Video, _) | (_, Feedback::TransportCc) => false,
                 // Nothing lost from the mix is worth sending again: it would come too late.
                 _ => true,

@@ -1,0 +1,258 @@
+//! What each receiver's network bears, shared among what it watches: layers, pauses, paced packets, probes.
+//!
+//! The estimate is the peer's, the sharing `campanile_media::allocate`'s. Here its questions are gathered and its answers
+//! carried out: forwarders get their targets, clients are told what is paused, and in a meeting of two the sender
+//! learns what its only receiver bears.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use campanile_media::allocate::{Ask, Budget, allocate};
+use campanile_media::estimate::CEILING;
+use campanile_media::forward::{Layer, Rung, Wish, choose_layer};
+use campanile_media::rtcp;
+use campanile_media::units::Bitrate;
+use campanile_wire::signaling::ServerFrame;
+
+use crate::ids::SessionId;
+use crate::meeting::Meeting;
+use crate::service::Cx;
+use crate::session::Session;
+use crate::source::{Source, Subscriber};
+
+/// A subscription that was paused for want of bandwidth stays so for at least this long.
+const REST: Duration = Duration::from_secs(3);
+/// Less is given only when it has been too much for this long: an estimate may be wrong for a moment.
+const GRACE: Duration = Duration::from_millis(700);
+/// The same for nothing at all: just after congestion an estimate is lower than the network.
+const PAUSE_GRACE: Duration = Duration::from_millis(2500);
+/// Paced packets that wait for longer than this are more than the network bears: what comes next is not sent.
+const BACKLOG_MAX: Duration = Duration::from_millis(250);
+/// What the network must bear beyond what is watched, so that nothing of it waits for a margin.
+const HEADROOM: f64 = 1.25;
+/// All that one client subscribes to at most.
+const DEMAND_MAX: Bitrate = Bitrate::kbps(15_000);
+
+/// A subscription's share of its receiver's bandwidth.
+#[derive(Debug)]
+pub(crate) struct Share {
+    /// The larger, the more important.
+    pub(crate) priority: u32,
+    state: ShareState,
+    rests_until: Option<Instant>,
+    /// Since when it has had more than it should.
+    excess_since: Option<Instant>,
+    /// The client has been told that it is paused.
+    told_paused: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ShareState {
+    /// It gets what it wants.
+    Whole,
+    /// It gets less: this.
+    Part(Layer),
+    /// It was more than could leave in time, and has stopped: the next sharing says what it gets.
+    Late,
+    /// It gets nothing.
+    Paused,
+}
+
+impl Share {
+    pub(crate) fn new(priority: u32) -> Share {
+        Share {
+            priority,
+            state: ShareState::Whole,
+            rests_until: None,
+            excess_since: None,
+            told_paused: false,
+        }
+    }
+
+    fn pause(&mut self, now: Instant) {
+        if self.state != ShareState::Paused {
+            self.state = ShareState::Paused;
+            self.rests_until = Some(now + REST);
+        }
+    }
+}
+
+impl Subscriber {
+    /// A new target for one that gets whatever it wants: that may have changed with what flows. The others wait for the
+    /// next sharing.
+    pub(crate) fn retarget(&mut self, ladder: &[Rung]) {
+        if self.paused {
+            self.forwarder.set_target(None);
+        } else if self.share.state == ShareState::Whole {
+            self.forwarder.set_target(choose_layer(ladder, self.wish));
+        }
+    }
+
+    /// A frame begins while too much waits already: the stream stops before it.
+    pub(crate) fn stop_if_late(&mut self, begins_frame: bool, backlog: Duration) {
+        let sends = matches!(self.share.state, ShareState::Whole | ShareState::Part(_));
+        if begins_frame && sends && backlog > BACKLOG_MAX {
+            self.share.state = ShareState::Late;
+            self.forwarder.set_target(None);
+        }
+    }
+
+    fn ask<'a>(&self, now: Instant, ladder: &'a [Rung], follows: bool) -> Ask<'a> {
+        let place = |layer: Layer| ladder.iter().position(|rung| rung.layer == layer);
+        let wanted = if self.paused { None } else { choose_layer(ladder, self.wish).and_then(place) };
+        let current = match self.share.state {
+            ShareState::Whole => wanted,
+            // The ladder may have been built anew meanwhile: of the same stream, then, its lowest.
+            ShareState::Part(layer) => {
+                place(layer).or_else(|| ladder.iter().position(|rung| rung.layer.stream == layer.stream))
+            }
+            ShareState::Late => wanted.map(|_| 0),
+            ShareState::Paused => None,
+        };
+        let rests =
+            self.share.state == ShareState::Paused && self.share.rests_until.is_some_and(|at| now < at);
+        Ask { priority: self.share.priority, ladder, wanted, current, follows, rests }
+    }
+
+    fn take_share(&mut self, now: Instant, ask: &Ask<'_>, mut rung: Option<usize>) {
+        let current = ask.current.min(ask.wanted);
+        if current <= rung {
+            self.share.excess_since = None;
+        } else if self.share.state != ShareState::Late {
+            let excess = now - *self.share.excess_since.get_or_insert(now);
+            match rung {
+                _ if excess < GRACE => rung = current,
+                None if excess < PAUSE_GRACE => rung = ask.ladder.iter().position(|rung| rung.flowing),
+                _ => {}
+            }
+        }
+        let layer = rung.map(|rung| ask.ladder[rung].layer);
+        match layer {
+            None if ask.wanted.is_some() => self.share.pause(now),
+            Some(layer) if ask.wanted != rung => self.share.state = ShareState::Part(layer),
+            _ => self.share.state = ShareState::Whole,
+        }
+        self.forwarder.set_target(layer);
+    }
+}
+
+impl Meeting {
+    /// Shares every receiver's bandwidth anew, and notices streams that came or went.
+    pub(crate) fn retarget_all(&mut self, cx: &Cx<'_>) {
+        let now = cx.now;
+        let follows = self.participants() <= 2;
+        let ladders: BTreeMap<u32, Vec<Rung>> =
+            self.sources.iter().map(|(group_id, source)| (*group_id, source.ladder(now))).collect();
+        // By receiver; each source's subscribers in their order, so that nothing depends on chance.
+        let mut places: Vec<(SessionId, u32, usize)> = Vec::new();
+        for (group_id, source) in &self.sources {
+            let subscribers = source.subscribers.iter().enumerate();
+            places.extend(subscribers.map(|(at, subscriber)| (subscriber.session, *group_id, at)));
+        }
+        places.sort_unstable();
+        for theirs in places.chunk_by(|a, b| a.0 == b.0) {
+            let Some(session) = self.sessions.get_mut(&theirs[0].0) else { continue };
+            let budget = budget(session, &self.sources);
+            let ask = |(_, group_id, at): &(SessionId, u32, usize)| {
+                self.sources[group_id].subscribers[*at].ask(now, &ladders[group_id], follows)
+            };
+            let asks: Vec<Ask<'_>> = theirs.iter().map(ask).collect();
+            let rungs = allocate(&asks, budget);
+            for (((_, group_id, at), ask), rung) in theirs.iter().zip(&asks).zip(rungs) {
+                let Some(source) = self.sources.get_mut(group_id) else { continue };
+                source.subscribers[*at].take_share(now, ask, rung);
+            }
+        }
+        for source in self.sources.values_mut() {
+            source.request_keyframes();
+        }
+        self.index_due |= self.offered != self.offered_now(now);
+    }
+
+    /// Tells clients what was paused for want of bandwidth since they were last told, and what goes on.
+    pub(crate) fn tell_pauses(&mut self, cx: &mut Cx<'_>) {
+        for (group_id, source) in &mut self.sources {
+            for subscriber in &mut source.subscribers {
+                let paused = subscriber.share.state == ShareState::Paused && !subscriber.paused;
+                if paused != subscriber.share.told_paused {
+                    subscriber.share.told_paused = paused;
+                    let group_ids = vec![*group_id];
+                    let frame = match paused {
+                        true => ServerFrame::Pause { group_ids },
+                        false => ServerFrame::Resume { group_ids },
+                    };
+                    cx.frame(subscriber.session, frame);
+                }
+            }
+        }
+    }
+
+    /// Lets paced packets go that may leave now, fills probes up, and notes when to come again.
+    pub(crate) fn release_paced(&mut self, cx: &mut Cx<'_>) {
+        self.release_at = None;
+        for session in self.sessions.values_mut() {
+            let Some(link) = &mut session.link else { continue };
+            link.release(cx.now);
+            let next = link.peer.next_release(cx.now);
+            self.release_at = [self.release_at, next].into_iter().flatten().min();
+            cx.touch(self.id, session.id);
+        }
+    }
+
+    /// Packets of this session may wait to leave.
+    pub(crate) fn note_release(&mut self, now: Instant, id: SessionId) {
+        let link = self.sessions.get(&id).and_then(|session| session.link.as_ref());
+        let next = link.and_then(|link| link.peer.next_release(now));
+        self.release_at = [self.release_at, next].into_iter().flatten().min();
+    }
+
+    /// In a meeting of two the client sends one stream, as large as it goes, and expects to hear what its receiver
+    /// bears: so it is told, as long as that is less than it might send, and once when it no longer is.
+    pub(crate) fn relay_estimates(&mut self) {
+        let two = self.participants() <= 2;
+        for source in self.sources.values_mut() {
+            let estimate = match source.subscribers[..] {
+                [ref only] if two => self.sessions.get_mut(&only.session).and_then(limiting_estimate),
+                _ => None,
+            };
+            if estimate.is_none() && !source.told_estimate {
+                continue;
+            }
+            source.told_estimate = estimate.is_some();
+            let Some(link) = self.sessions.get_mut(&source.owner).and_then(|s| s.link.as_mut()) else {
+                continue;
+            };
+            let ssrcs: Vec<u32> = source.layers.iter().filter_map(|layer| layer.ssrc).collect();
+            let (local_ssrc, bitrate) = (link.local_ssrc, estimate.unwrap_or(CEILING));
+            link.peer.send_rtcp(|out| rtcp::remb(out, local_ssrc, bitrate.as_bps(), &ssrcs));
+        }
+    }
+}
+
+/// What this receiver's network bears, if that is less than it would be sent.
+fn limiting_estimate(session: &mut Session) -> Option<Bitrate> {
+    let estimator = session.link.as_mut()?.peer.estimator();
+    estimator.estimate().filter(|_| estimator.is_limited())
+}
+
+/// What there is to share for one receiver. Tells its estimator on the way what could be used at most: all that its
+/// client could choose to watch, or, where the server chooses, all that it has asked for.
+fn budget(session: &mut Session, sources: &BTreeMap<u32, Source>) -> Option<Budget> {
+    let server_picks = session.server_picks_layers();
+    let most = |source: &Source| {
+        let top = source.most();
+        let subscriber = source.subscribers.iter().find(|subscriber| subscriber.session == session.id);
+        match subscriber.map(|subscriber| subscriber.wish) {
+            Some(Wish::Within(target)) => top.min(target),
+            None if server_picks => Bitrate::default(),
+            _ => top,
+        }
+    };
+    let visible = sources
+        .values()
+        .filter(|source| !session.is_own(source.attendee.id) && session.may_see(source.attendee.content));
+    let demand: Bitrate = visible.map(most).sum();
+    let estimator = session.link.as_mut()?.peer.estimator();
+    estimator.set_demand(demand.min(DEMAND_MAX).scaled(HEADROOM));
+    estimator.estimate().map(|rate| Budget { rate, limited: estimator.is_limited() })
+}

@@ -1,0 +1,133 @@
+//! What receivers get whose network bears less than there is to see: through the whole server, in virtual time.
+
+use campanile_sim::bed::narrow;
+use campanile_sim::{Camera, Conditions, Page, Seed, Watch, World, millis, secs};
+use campanile_wire::signaling::ServerFrame;
+
+/// So many kilobits per second towards a page, a third of a second of queue, 25 ms of way.
+fn narrows(page: &Page, kbps: u64) {
+    page.network(Conditions::GOOD, narrow(kbps, millis(330)));
+}
+
+fn layer(page: &Page, other: &Page) -> Option<u8> {
+    page.seen(other).layers.last().map(|(_, layer)| *layer)
+}
+
+fn assert_sound(page: &Page, other: &Page) {
+    let seen = page.seen(other);
+    let breaks = [seen.corrupt, seen.picture_breaks, seen.clock_breaks, seen.sequence_jumps];
+    assert_eq!(breaks, [0; 4], "{seen:?}");
+}
+
+/// The groups paused by the server, as far as it has told this page.
+fn paused(page: &Page) -> Vec<u32> {
+    let mut paused = Vec::new();
+    for (_, frame) in &page.client().frames {
+        match frame {
+            ServerFrame::Pause { group_ids } => paused.extend(group_ids),
+            ServerFrame::Resume { group_ids } => paused.retain(|group| !group_ids.contains(group)),
+            _ => {}
+        }
+    }
+    paused
+}
+
+#[test]
+fn a_receiver_whose_link_narrows_gets_the_lower_layer_and_the_upper_one_back() {
+    for seed in 0..5 {
+        let world = World::new(Seed(seed));
+        let ann = world.join("ann").publish(Camera::simulcast());
+        let (bob, cid) = (world.join("bob"), world.join("cid"));
+        world.run_for(secs(8));
+        assert_eq!((layer(&bob, &ann), layer(&cid, &ann)), (Some(2), Some(2)), "seed {seed}");
+        narrows(&bob, 450);
+        assert!(
+            world.run_until(secs(3), || layer(&bob, &ann) == Some(0)),
+            "seed {seed}: {:?}",
+            bob.seen(&ann)
+        );
+        world.run_for(secs(10));
+        assert_eq!(layer(&bob, &ann), Some(0), "seed {seed}: {:?}", bob.seen(&ann).layers);
+        assert_eq!(layer(&cid, &ann), Some(2), "one receiver's network is nobody else's");
+        bob.network(Conditions::GOOD, Conditions::GOOD);
+        assert!(
+            world.run_until(secs(10), || layer(&bob, &ann) == Some(2)),
+            "seed {seed}: {:?}",
+            bob.seen(&ann)
+        );
+        assert_sound(&bob, &ann);
+        assert!(cid.seen(&ann).longest_gap < millis(300), "{:?}", cid.seen(&ann));
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_paused_told_and_resumed() {
+    let world = World::new(Seed(1));
+    let ann = world.join("ann").publish(Camera::hd());
+    let (bob, cid) = (world.join("bob"), world.join("cid"));
+    world.run_for(secs(8));
+    assert_eq!(paused(&bob), [0; 0]);
+    narrows(&bob, 300);
+    assert!(world.run_until(secs(4), || paused(&bob).len() == 1), "a single layer cannot be made smaller");
+    world.run_for(secs(5));
+    assert_eq!(paused(&bob).len(), 1);
+    let (audio, frames) = (bob.client().audio_packets, cid.seen(&ann).frames);
+    world.run_for(secs(10));
+    assert!(bob.client().audio_packets - audio > 490, "audio is not starved");
+    assert!(cid.seen(&ann).frames - frames > 145, "a slow receiver costs nobody else");
+    bob.network(Conditions::GOOD, Conditions::GOOD);
+    assert!(world.run_until(secs(10), || paused(&bob).is_empty()));
+    let before = bob.seen(&ann).frames;
+    world.run_for(secs(5));
+    assert!(bob.seen(&ann).frames - before > 60, "{:?}", bob.seen(&ann));
+    assert_sound(&bob, &ann);
+}
+
+#[test]
+fn a_narrow_link_takes_the_small_layer_of_many_before_the_large_one_of_any() {
+    let world = World::new(Seed(2));
+    let others: Vec<_> =
+        ["ann", "bob", "cid", "dan"].map(|name| world.join(name).publish(Camera::simulcast())).to_vec();
+    let eve = world.join("eve").watch(Watch::Server(10_000));
+    narrows(&eve, 1700);
+    world.run_for(secs(20));
+    let before: Vec<u64> = others.iter().map(|other| eve.seen(other).frames).collect();
+    world.run_for(secs(10));
+    for (other, before) in others.iter().zip(before) {
+        assert_eq!(layer(&eve, other), Some(0));
+        assert!(eve.seen(other).frames - before > 120, "{:?}", eve.seen(other));
+        assert_sound(&eve, other);
+    }
+}
+
+#[test]
+fn in_a_meeting_of_two_the_sender_hears_what_its_receiver_bears() {
+    let world = World::new(Seed(3));
+    let ann = world.join("ann").publish(Camera::hd());
+    let bob = world.join("bob");
+    world.run_for(secs(8));
+    assert_eq!(ann.client().told_kbps, None, "nothing is in the way");
+    narrows(&bob, 500);
+    world.run_for(secs(6));
+    let told = ann.client().told_kbps;
+    assert!(told.is_some_and(|kbps| (150..600).contains(&kbps)), "{told:?}");
+    assert_eq!(paused(&bob), [0; 0], "its sender is to adapt");
+}
+
+#[test]
+fn audio_and_pictures_survive_bad_networks() {
+    for seed in 0..10 {
+        let loss = [0.01, 0.05, 0.1, 0.2][seed as usize % 4];
+        let world = World::new(Seed(seed));
+        let ann = world.join("ann").publish(Camera::simulcast());
+        let (bob, _cid) = (world.join("bob"), world.join("cid"));
+        let bad = Conditions { ..narrow(1000, millis(300)) }.losing(loss).jittery(millis(20));
+        bob.network(Conditions::GOOD, bad);
+        world.run_for(secs(30));
+        let seen = bob.seen(&ann);
+        assert_sound(&bob, &ann);
+        assert!(seen.frames > 250, "seed {seed}, loss {loss}: {seen:?}");
+        let audio = bob.client().audio_packets as f64;
+        assert!(audio > 1400.0 * (1.0 - loss) - 100.0, "seed {seed}, loss {loss}: {audio} of 1450");
+    }
+}
