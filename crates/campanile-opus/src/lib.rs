@@ -81,8 +81,14 @@ pub enum Signal {
 /// The highest frequencies that an encoder keeps (RFC 6716 section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bandwidth {
-    /// Up to 8 kHz: all that a 16 kHz device plays.
+    /// Up to 4 kHz: all that an 8 kHz device records.
+    Narrow = sys::OPUS_BANDWIDTH_NARROWBAND as isize,
+    /// Up to 6 kHz, of 12 kHz devices.
+    Medium = sys::OPUS_BANDWIDTH_MEDIUMBAND as isize,
+    /// Up to 8 kHz, of 16 kHz devices.
     Wide = sys::OPUS_BANDWIDTH_WIDEBAND as isize,
+    /// Up to 12 kHz, of 24 kHz devices.
+    SuperWide = sys::OPUS_BANDWIDTH_SUPERWIDEBAND as isize,
     /// Up to 20 kHz.
     Full = sys::OPUS_BANDWIDTH_FULLBAND as isize,
 }

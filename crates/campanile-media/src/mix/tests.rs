@@ -1,5 +1,7 @@
+mod delay;
 mod network;
 mod profiles;
+mod senders;
 
 use super::*;
 use campanile_opus::{Application, Bandwidth, Channels, Decoder, Encoder, EncoderConfig, Signal};
@@ -502,6 +504,13 @@ fn eight_voices_at_full_scale_do_not_clip() {
     assert!(peak(&client.mix) <= 0.8901, "{}", peak(&client.mix));
     assert!(peak(&client.heard) < 1.0, "{}", peak(&client.heard));
     assert!(rms_db(&client.mix[50 * FRAME_SAMPLES..]) > -15.0);
+    // Nor do they pump: once the gain is found, each keeps its level.
+    for hz in (0..8).map(|n| 310.0 + 170.0 * n as f32) {
+        let windows = client.mix[60 * FRAME_SAMPLES..].chunks_exact(10 * FRAME_SAMPLES);
+        let levels: Vec<f32> = windows.map(|window| tone_db(window, hz)).collect();
+        let (low, high) = levels.iter().fold((f32::MAX, f32::MIN), |(l, h), db| (l.min(*db), h.max(*db)));
+        assert!(high - low < 1.0, "{hz} Hz wanders from {low} to {high} dB");
+    }
 }
 
 #[test]

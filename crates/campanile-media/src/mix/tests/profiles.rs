@@ -137,10 +137,10 @@ fn stereo_goes_through_and_mono_listeners_hear_both_sides() {
     }
 }
 
-/// SNR by frame of a listener who moves between streams, in each mono profile, beside one who stays.
+/// SNR by frame of a listener who moves between streams, in each profile, beside one who stays.
 #[test]
 fn a_move_between_streams_is_no_seam_in_any_profile() {
-    for profile in [Profile::Speech, Profile::ClearSpeech, Profile::Music] {
+    for profile in Profile::ALL {
         let mut world = World::new();
         world.join(ANN, tone(440.0, 0.3));
         world.join(CAT, tone(700.0, 0.2));
