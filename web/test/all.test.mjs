@@ -11,6 +11,7 @@ import './stories/strangers.mjs';
 import './stories/replicas.mjs';
 import './stories/moderation.mjs';
 import './stories/tcp.mjs';
+import './stories/narrow.mjs';
 import './stories/page.mjs';
 import './stories/https.mjs';
 

@@ -406,6 +406,32 @@ export class MediaRelay {
   }
 }
 
+/** The simulator's links between clients and the server (`crates/campanile-sim/examples/network.rs`). */
+export class Network {
+  static async open() {
+    const network = new Network();
+    network.clients = 0;
+    network.child = spawn(at('../../target/debug/examples/network'), { stdio: ['pipe', 'pipe', 'inherit'] });
+    const lines = createInterface({ input: network.child.stdout });
+    const [line] = await once(lines, 'line');
+    network.address = line.split(' ')[1];
+    lines.on('line', line => { if (line.startsWith('client ')) network.clients++; });
+    return network;
+  }
+
+  order(...words) { this.child.stdin.write(`${words.join(' ')}\n`); }
+
+  /** Where the server listens. */
+  to(address) { this.order('to', address); }
+
+  /** The way from the server to a client from now on; clients are counted in the order in which they came. */
+  narrow(client, { kbps = 0, queueMs = 400, loss = 0, delayMs = 0 } = {}) {
+    this.order('narrow', client, kbps, queueMs, loss, delayMs);
+  }
+
+  close() { this.child.stdin.end(); }
+}
+
 /** A bare signaling socket, for what no decent client does. */
 export class RawSocket {
   constructor(invitation, { token = invitation.Attendee.JoinToken } = {}) {

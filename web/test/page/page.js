@@ -68,7 +68,7 @@ function toneStream(hz) {
 }
 
 /** A camera that sees one colour, with a bar that walks and a number that counts, so that no two frames are equal. */
-function faceStream({ colour, width = 640, height = 360, fps = 15 }) {
+function faceStream({ colour, width = 640, height = 360, fps = 15, busy = false }) {
   const canvas = document.createElement('canvas');
   Object.assign(canvas, { width, height });
   const pen = canvas.getContext('2d');
@@ -76,6 +76,11 @@ function faceStream({ colour, width = 640, height = 360, fps = 15 }) {
   const draw = () => {
     pen.fillStyle = colour;
     pen.fillRect(0, 0, width, height);
+    // What no encoder can foretell, so that it takes all the bits it may.
+    for (let spot = 0; busy && spot < 600; spot++) {
+      pen.fillStyle = `hsl(${Math.random() * 360} 90% ${Math.random() * 100}%)`;
+      pen.fillRect(Math.random() * width, Math.random() * height, 30, 30);
+    }
     pen.fillStyle = '#fff';
     pen.fillRect(((count * 8) % (width - 40)) | 0, height - 40, 40, 40);
     pen.font = `${height >> 3}px sans-serif`;
@@ -111,7 +116,10 @@ async function prepare(joinInfo, options = {}) {
   if (options.attendeePresenceTimeoutMs) configuration.attendeePresenceTimeoutMs = options.attendeePresenceTimeoutMs;
   if (options.priority) {
     lab.policy = new sdk.VideoPriorityBasedPolicy(logger);
-    lab.policy.addObserver({ tileWillBePausedByDownlinkPolicy: tileId => say('tilePaused', { tileId }) });
+    lab.policy.addObserver({
+      tileWillBePausedByDownlinkPolicy: tileId => say('tilePaused', { tileId }),
+      tileWillBeUnpausedByDownlinkPolicy: tileId => say('tileUnpaused', { tileId }),
+    });
     configuration.videoDownlinkBandwidthPolicy = lab.policy;
   }
   self = configuration.credentials.attendeeId;
