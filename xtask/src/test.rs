@@ -13,6 +13,9 @@ use crate::{Failure, fuzz, setup, sim};
 /// How long `--long` fuzzes each target.
 const LONG_FUZZ_SECONDS: u32 = 60;
 
+/// No request rate, and no meeting ends while a slow story is told.
+const PATIENT: &str = "requests-per-second = 0\nidle-seconds = 86400";
+
 /// What came of one part of the run.
 struct Phase {
     name: &'static str,
@@ -149,7 +152,7 @@ fn sdk_stories() -> Result<(Counts, bool), Failure> {
     let mut total = Counts::default();
     let mut good = true;
     for mut client in stories {
-        let server = Server::start("debug", "requests-per-second = 0", None)?;
+        let server = Server::start("debug", PATIENT, None)?;
         client.args(["--endpoint", &server.field("api")?, "--region", &server.field("region")?]);
         client.args(["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY]);
         let (mut counts, succeeded) = run_counting(client.current_dir(&sdk))?;

@@ -12,6 +12,8 @@ mod contract;
 mod durability;
 #[path = "control/events.rs"]
 mod events;
+#[path = "control/frames.rs"]
+mod frames;
 #[path = "control/hostile.rs"]
 mod hostile;
 #[path = "control/moderation.rs"]

@@ -15,12 +15,12 @@ use super::accounts;
 use crate::common::{Binary, Client, TempDir, start};
 
 /// Nothing here takes longer, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Opens a signaling socket as the client would, without joining.
-async fn connect(client: &Client, meeting: &str, attendee: &Value) -> Socket {
+pub(crate) async fn connect(client: &Client, meeting: &str, attendee: &Value) -> Socket {
     let url = format!("ws://{}/control/{meeting}?X-Chime-Control-Protocol-Version=3", client.address);
     let mut request = url.into_client_request().unwrap();
     let protocols = format!("_aws_wt_session, {}", attendee["JoinToken"].as_str().unwrap());
@@ -29,7 +29,7 @@ async fn connect(client: &Client, meeting: &str, attendee: &Value) -> Socket {
 }
 
 /// The code by which the server closes this socket.
-async fn close_code(socket: &mut Socket) -> u16 {
+pub(crate) async fn close_code(socket: &mut Socket) -> u16 {
     let search = async {
         loop {
             match socket.next().await {
