@@ -7,6 +7,8 @@ import './stories/seeing.mjs';
 import './stories/roster.mjs';
 import './stories/content.mjs';
 import './stories/ends.mjs';
+import './stories/breaks.mjs';
+import './stories/readiness.mjs';
 import './stories/strangers.mjs';
 import './stories/replicas.mjs';
 import './stories/moderation.mjs';

@@ -310,6 +310,7 @@ const lab = {
   sdk, frames, sockets, peers, events, tiles, volumes,
   prepare, join, cameraOn, cameraOff, shareOn, hear, hearNow, see, stats, framesOut, framesIn,
   get av() { return av; },
+  get session() { return session; },
   get self() { return self; },
   rawSend: bytes => newest.send(bytes),
   get toneGain() { return toneGain; },
