@@ -4,6 +4,8 @@ import { after, before } from 'node:test';
 import { setUp, tearDown } from './harness.mjs';
 import './stories/hearing.mjs';
 import './stories/seeing.mjs';
+import './stories/codecs.mjs';
+import './stories/grid.mjs';
 import './stories/roster.mjs';
 import './stories/content.mjs';
 import './stories/ends.mjs';

@@ -43,10 +43,12 @@ macro_rules! targets {
 targets! {
     api_requests = campanile_wire::api::fuzz::requests, 50_000;
     client_report = campanile::client_events::fuzz::report, 20_000;
+    dependency_descriptor = campanile_media::forward::fuzz::dependency_descriptor, 50_000;
     estimator = campanile_media::estimate::fuzz::estimator, 5_000;
     framing = campanile_media::peer::framing::fuzz::framing, 50_000;
     iam_policy = campanile::iam::fuzz::policy, 20_000;
     join_token = campanile_meeting::registry::fuzz::join_token, 50_000;
+    layers_allocation = campanile_media::forward::fuzz::layers_allocation, 50_000;
     mixer = mixer, 2_000;
     operations = operations, 1_500;
     opus_packet = campanile_opus::fuzz::opus_packet, 10_000;

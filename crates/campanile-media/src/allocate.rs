@@ -101,6 +101,7 @@ mod tests {
         let rung = |(at, kbps): (usize, &u64)| Rung {
             layer: Layer::whole(at as u32),
             bitrate: Bitrate::kbps(*kbps),
+            nominal: Bitrate::kbps(*kbps),
             flowing: true,
         };
         kbps.iter().enumerate().map(rung).collect()

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use campanile_media::forward::{Rewritten, StoredPacket, write_copy, write_retransmission};
+use campanile_media::forward::{
+    AllocatedStream, DESCRIPTOR_BYTES_MAX, Rewritten, StoredPacket, read_allocation, write_copy,
+    write_retransmission,
+};
 use campanile_media::mix::{LegId, Mixer, SILENCE};
 use campanile_media::peer::sdp::{Codec, Extensions, NegotiatedCodec};
 use campanile_media::peer::{Departure, IceCredentials, Peer, PeerAddr, Urgency};
@@ -262,6 +265,22 @@ impl MediaLink {
         codecs.iter().position(|codec| codec.pt == payload_type || codec.rtx_pt == Some(payload_type))
     }
 
+    /// The dependency descriptor of a packet of the camera; empty without one.
+    pub(crate) fn descriptor<'a>(&self, header: &RtpHeader, packet: &'a [u8]) -> &'a [u8] {
+        let id = self.camera.as_ref().and_then(|camera| camera.extensions.dependency_descriptor);
+        id.and_then(|id| header.extension(packet, id)).unwrap_or_default()
+    }
+
+    /// What a packet of the camera says on which layers are sent, if it does.
+    pub(crate) fn layers_allocation(
+        &self,
+        header: &RtpHeader,
+        packet: &[u8],
+    ) -> Option<Vec<AllocatedStream>> {
+        let id = self.camera.as_ref()?.extensions.layers_allocation?;
+        read_allocation(header.extension(packet, id)?)
+    }
+
     /// Sends one tick of the mix to this leg, or silence to a listener who must not hear it.
     pub(crate) fn send_audio(&mut self, mixer: &Mixer, leg: Option<LegId>) {
         let Some(audio) = &mut self.audio else { return };
@@ -319,7 +338,8 @@ impl MediaLink {
             return false;
         };
         let orientation = [packet.orientation.unwrap_or(0)];
-        let mut extensions: [(u8, &[u8]); 2] = [(0, &[]); 2];
+        let mut descriptor = [0; DESCRIPTOR_BYTES_MAX];
+        let mut extensions: [(u8, &[u8]); 3] = [(0, &[]); 3];
         let mut count = 0;
         let (departure, mark) = downlink.departure(self.born);
         if let Some(mark) = mark {
@@ -328,6 +348,12 @@ impl MediaLink {
         }
         if let (Some(id), Some(_)) = (downlink.extensions.video_orientation, packet.orientation) {
             extensions[count] = (id, &orientation);
+            count += 1;
+        }
+        if let Some(id) = downlink.extensions.dependency_descriptor
+            && let Some(descriptor) = numbers.descriptor(packet, &mut descriptor)
+        {
+            extensions[count] = (id, descriptor);
             count += 1;
         }
         let extensions = &extensions[..count];

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use campanile_media::forward::{Forwarder, Prefer, Rung, Uplink, VideoCodec, Wish};
+use campanile_media::forward::{AllocatedStream, Forwarder, Prefer, Rung, Uplink, VideoCodec, Wish};
 use campanile_media::peer::sdp::{Codec, NegotiatedCodec};
 use campanile_media::units::Bitrate;
 use campanile_wire::signaling::{MediaType, StreamDescriptor};
@@ -50,6 +50,8 @@ pub(crate) struct Layer {
     /// Its packets.
     pub(crate) uplink: Uplink,
     announced_at: Instant,
+    /// What its publisher says in its packets that it sends at the moment, if it ever did.
+    allocation: Option<AllocatedStream>,
 }
 
 /// One subscription to a source.
@@ -85,6 +87,7 @@ impl Layer {
             ssrc: None,
             uplink: Uplink::default(),
             announced_at: now,
+            allocation: None,
         };
         layer.announce(descriptor, now);
         layer
@@ -95,6 +98,7 @@ impl Layer {
         let max_bitrate = Bitrate::kbps(u64::from(descriptor.max_bitrate_kbps));
         if self.max_bitrate != max_bitrate {
             self.announced_at = now;
+            self.allocation = None;
         }
         self.max_bitrate = max_bitrate;
         self.framerate = descriptor.framerate;
@@ -102,7 +106,17 @@ impl Layer {
 
     fn is_on_offer(&self, now: Instant) -> bool {
         let starting = now.saturating_duration_since(self.announced_at) < ANNOUNCED_GRACE;
-        self.max_bitrate > Bitrate::default() && (starting || self.uplink.is_flowing(now))
+        self.limit() > Bitrate::default() && (starting || self.uplink.is_flowing(now))
+    }
+
+    /// The most that its publisher will send; zero for a layer switched off.
+    fn limit(&self) -> Bitrate {
+        match self.allocation {
+            // A client that tells in its packets which layers it sends does not tell it in signaling.
+            Some(allocation) if allocation.bitrate == Bitrate::default() => Bitrate::default(),
+            Some(allocation) if self.max_bitrate == Bitrate::default() => allocation.bitrate,
+            _ => self.max_bitrate,
+        }
     }
 }
 
@@ -118,25 +132,43 @@ impl Source {
     pub(crate) fn describe(&self, now: Instant) -> impl Iterator<Item = StreamDescriptor> {
         self.on_offer(now).map(move |layer| {
             let measured = layer.uplink.rate(now);
-            let average = if measured > Bitrate::default() {
-                measured.min(layer.max_bitrate)
-            } else {
-                layer.max_bitrate
-            };
+            let average =
+                if measured > Bitrate::default() { measured.min(layer.limit()) } else { layer.limit() };
+            let (width, height) = layer.allocation.and_then(|allocation| allocation.size).unwrap_or((0, 0));
             StreamDescriptor {
                 stream_id: layer.stream_id,
                 group_id: self.group_id,
                 framerate: layer.framerate,
-                max_bitrate_kbps: layer.max_bitrate.as_kbps().try_into().unwrap_or(u32::MAX),
+                max_bitrate_kbps: layer.limit().as_kbps().try_into().unwrap_or(u32::MAX),
                 avg_bitrate_bps: average.as_bps().try_into().unwrap_or(u32::MAX),
                 attendee_id: self.attendee.to_string(),
                 external_user_id: self.external_user_id.clone(),
                 media_type: MediaType::Video,
                 track_label: String::new(),
-                width: 0,
-                height: 0,
+                width,
+                height,
             }
         })
+    }
+
+    /// Takes what the publisher says in its packets on what it sends; true if the index has to tell it.
+    pub(crate) fn allocate(&mut self, streams: &[AllocatedStream]) -> bool {
+        // The only layer is what there is, even while there is no bandwidth for it.
+        if self.layers.len() == 1 && streams.iter().all(|stream| stream.bitrate == Bitrate::default()) {
+            return false;
+        }
+        let mut is_news = false;
+        for (at, layer) in self.layers.iter_mut().enumerate() {
+            let told = streams.get(at).copied().unwrap_or_default();
+            let known = layer.allocation.unwrap_or_default();
+            // Sizes come along now and then only.
+            let allocation = AllocatedStream { size: told.size.or(known.size), ..told };
+            let is_off = |allocation: AllocatedStream| allocation.bitrate == Bitrate::default();
+            let was_off = layer.allocation.map_or(layer.max_bitrate == Bitrate::default(), is_off);
+            is_news |= was_off != is_off(allocation) || known.size != allocation.size;
+            layer.allocation = Some(allocation);
+        }
+        is_news
     }
 
     /// The layer with this stream id.
@@ -154,7 +186,7 @@ impl Source {
         let prefer = if self.attendee.content { Prefer::Detail } else { Prefer::Motion };
         let mut ladder = Vec::new();
         for layer in &self.layers {
-            layer.uplink.rungs(now, layer.stream_id, layer.max_bitrate, prefer, &mut ladder);
+            layer.uplink.rungs(now, layer.stream_id, layer.limit(), prefer, &mut ladder);
         }
         // The only stream is what there is: a still screen may send nothing for seconds and is not gone.
         if let [_] = self.layers[..] {
@@ -194,6 +226,8 @@ pub(crate) fn forwardable(codec: &Codec) -> Option<VideoCodec> {
     match codec {
         Codec::Vp8 => Some(VideoCodec::Vp8),
         Codec::H264 { .. } => Some(VideoCodec::H264),
+        Codec::Vp9 { profile: 0 } => Some(VideoCodec::Vp9),
+        Codec::Av1 => Some(VideoCodec::Av1),
         _ => None,
     }
 }

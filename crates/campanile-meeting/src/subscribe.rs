@@ -499,6 +499,8 @@ fn capability(codec: &Codec) -> Option<VideoCodec> {
     forwardable(codec)?;
     Some(match codec.h264_profile() {
         None if *codec == Codec::Vp8 => VideoCodec::Vp8,
+        None if *codec == Codec::Av1 => VideoCodec::Av1Main,
+        None if matches!(codec, Codec::Vp9 { .. }) => VideoCodec::Vp9Profile0,
         Some(H264Profile::ConstrainedBaseline) => VideoCodec::H264ConstrainedBaseline,
         Some(H264Profile::Baseline) => VideoCodec::H264Baseline,
         Some(H264Profile::Main) => VideoCodec::H264Main,

@@ -1,6 +1,6 @@
 //! Packets through a meeting: what comes in is mixed or forwarded, and repaired, reported and requested both ways.
 
-use campanile_media::forward::{NewPacket, Uplink, inspect};
+use campanile_media::forward::{NewPacket, Uplink};
 use campanile_media::mix::{AudioPacket, LegId};
 use campanile_media::peer::{PeerAddr, Received};
 use campanile_media::rtcp::{self, RtcpItem, SenderInfo};
@@ -76,8 +76,12 @@ impl Meeting {
                 let orientation =
                     orientation_id.and_then(|id| header.extension(packet, id)).and_then(|v| v.first());
                 let Some(codec) = link.camera_codec(header.payload_type) else { return };
+                if let Some(allocation) = link.layers_allocation(header, packet) {
+                    self.index_due |= source.allocate(&allocation);
+                }
                 let incoming = Incoming {
                     layer,
+                    descriptor: link.descriptor(header, packet),
                     codec,
                     ssrc: Some(header.ssrc),
                     sequence: header.sequence,
@@ -91,7 +95,8 @@ impl Meeting {
                 let [high, low, original @ ..] = payload else { return };
                 let Some(codec) = link.camera_codec(header.payload_type) else { return };
                 let sequence = u16::from_be_bytes([*high, *low]);
-                let incoming = Incoming { layer, codec, ssrc: None, sequence, orientation: None };
+                let descriptor = link.descriptor(header, packet);
+                let incoming = Incoming { layer, descriptor, codec, ssrc: None, sequence, orientation: None };
                 let group_id = source.group_id;
                 self.receive_video(cx, group_id, incoming, header, original);
             }
@@ -103,7 +108,7 @@ impl Meeting {
         &mut self,
         cx: &mut Cx<'_>,
         group_id: u32,
-        incoming: Incoming,
+        incoming: Incoming<'_>,
         header: &RtpHeader,
         payload: &[u8],
     ) {
@@ -129,15 +134,16 @@ impl Meeting {
         let Source { layers, codecs, subscribers, .. } = source;
         let Some(codec) = codecs.get(incoming.codec) else { return };
         let Some(video_codec) = forwardable(&codec.codec) else { return };
+        let uplink = &mut layers[incoming.layer].uplink;
         let packet = NewPacket {
             timestamp: header.timestamp,
             marker: header.marker,
             payload,
-            info: inspect(video_codec, payload),
+            info: uplink.inspect(video_codec, payload, incoming.descriptor),
             codec: incoming.codec,
             orientation: incoming.orientation,
+            descriptor: incoming.descriptor,
         };
-        let uplink = &mut layers[incoming.layer].uplink;
         let Some(stored) = uplink.receive(now, incoming.sequence, packet) else { return };
         for subscriber in subscribers {
             let link = self.sessions.get_mut(&subscriber.session).and_then(|session| session.link.as_mut());
@@ -335,7 +341,9 @@ impl Meeting {
 }
 
 /// Where a video packet belongs.
-struct Incoming {
+struct Incoming<'a> {
+    /// Its dependency descriptor; empty without one.
+    descriptor: &'a [u8],
     layer: usize,
     codec: usize,
     /// `None` for a repair, which comes under an SSRC of its own.

@@ -43,10 +43,20 @@ function note(out, bytes, socket) {
 }
 
 const PlainPeerConnection = window.RTCPeerConnection;
+/** Names of the video codecs that this page's browser shall know; null for all that it has. */
+let knownCodecs = null;
 window.RTCPeerConnection = class extends PlainPeerConnection {
   constructor(...given) {
     super(...given);
     peers.push(this);
+  }
+  addTransceiver(trackOrKind, ...more) {
+    const transceiver = super.addTransceiver(trackOrKind, ...more);
+    if (knownCodecs && (trackOrKind.kind ?? trackOrKind) === 'video') {
+      const known = ({ mimeType }) => [...knownCodecs, 'rtx'].includes(mimeType.split('/')[1]);
+      transceiver.setCodecPreferences(RTCRtpReceiver.getCapabilities('video').codecs.filter(known));
+    }
+    return transceiver;
   }
 };
 
@@ -67,8 +77,22 @@ function toneStream(hz) {
   return { stream: out.stream, gain };
 }
 
-/** A camera that sees one colour, with a bar that walks and a number that counts, so that no two frames are equal. */
-function faceStream({ colour, width = 640, height = 360, fps = 15, busy = false }) {
+/** Squares in a row of those that carry a number: eight bits between two marks. */
+const ROW_SQUARES = 10;
+
+/** Draws a number of eight bits as a row of squares, white for 1, between two marks of one colour. */
+function drawNumber(pen, number, y, size, marksAreWhite) {
+  const mark = marksAreWhite ? '1' : '0';
+  const bits = mark + (number & 255).toString(2).padStart(8, '0') + mark;
+  [...bits].forEach((bit, column) => {
+    pen.fillStyle = bit === '1' ? '#fff' : '#000';
+    pen.fillRect(column * size, y, size, size);
+  });
+}
+
+/** A camera that sees one colour, with a bar that walks and a number that counts, so that no two frames are equal. With
+ *  a `sender`, that number and the frame's are there for machines to read. */
+function faceStream({ colour, width = 640, height = 360, fps = 15, busy = false, sender = null }) {
   const canvas = document.createElement('canvas');
   Object.assign(canvas, { width, height });
   const pen = canvas.getContext('2d');
@@ -84,7 +108,14 @@ function faceStream({ colour, width = 640, height = 360, fps = 15, busy = false 
     pen.fillStyle = '#fff';
     pen.fillRect(((count * 8) % (width - 40)) | 0, height - 40, 40, 40);
     pen.font = `${height >> 3}px sans-serif`;
-    pen.fillText(String(count++), 20, height >> 2);
+    if (sender === null) {
+      pen.fillText(String(count), 20, height >> 2);
+    } else {
+      const size = width / ROW_SQUARES;
+      drawNumber(pen, count, 0, size, true);
+      drawNumber(pen, sender, size, size, false);
+    }
+    count++;
   };
   draw();
   setInterval(draw, 1000 / fps);
@@ -112,8 +143,11 @@ async function prepare(joinInfo, options = {}) {
   const configuration = new sdk.MeetingSessionConfiguration(joinInfo.Meeting, joinInfo.Attendee);
   if (options.signalingUrl) configuration.urls.signalingURL = options.signalingUrl;
   if (options.audioHostUrl !== undefined) configuration.urls.audioHostURL = options.audioHostUrl;
+  knownCodecs = options.knownCodecs ?? null;
+  if (options.svc) configuration.enableSVC = true;
   if (options.simulcast) configuration.enableSimulcastForUnifiedPlanChromiumBasedBrowsers = true;
   if (options.attendeePresenceTimeoutMs) configuration.attendeePresenceTimeoutMs = options.attendeePresenceTimeoutMs;
+  if (options.blind) configuration.videoDownlinkBandwidthPolicy = new sdk.NoVideoDownlinkBandwidthPolicy();
   if (options.priority) {
     lab.policy = new sdk.VideoPriorityBasedPolicy(logger);
     lab.policy.addObserver({
@@ -296,10 +330,38 @@ function see(attendeeId) {
   return seen;
 }
 
+/** Which frame of which sender the tile of someone shows, read from its pixels; null where no such numbers are. */
+function readTile(attendeeId) {
+  const element = tileOf(attendeeId)?.element;
+  if (!element?.videoWidth) return null;
+  const size = 16;
+  const pen = new OffscreenCanvas(ROW_SQUARES * size, 2 * size).getContext('2d');
+  const height = (2 * element.videoWidth) / ROW_SQUARES;
+  pen.drawImage(element, 0, 0, element.videoWidth, height, 0, 0, ROW_SQUARES * size, 2 * size);
+  const bits = y => Array.from({ length: ROW_SQUARES }, (_, column) => (pen.getImageData((column + 0.5) * size, y, 1, 1).data[1] > 128 ? 1 : 0));
+  const number = row => parseInt(row.slice(1, -1).join(''), 2);
+  const [first, second] = [bits(size / 2), bits(size * 1.5)];
+  if (!first[0] || !first.at(-1) || second[0] || second.at(-1)) return null;
+  return { frame: number(first), sender: number(second) };
+}
+
 /** All RTP statistics of the current peer connection. */
 async function stats(...types) {
   const report = await peers.at(-1).getStats();
   return [...report.values()].filter(one => types.includes(one.type));
+}
+
+/** What this page sends as video, by the newest statistics: `{codec, mode, width, height, fps}` of each stream. */
+async function sending() {
+  const report = await peers.at(-1).getStats();
+  const streams = [...report.values()].filter(one => one.type === 'outbound-rtp' && one.kind === 'video' && one.framesSent > 0);
+  return streams.map(one => ({
+    codec: report.get(one.codecId)?.mimeType.split('/')[1],
+    mode: one.scalabilityMode,
+    width: one.frameWidth,
+    height: one.frameHeight,
+    fps: one.framesPerSecond,
+  }));
 }
 
 /** How many signaling frames of this type went out (or came in), on any socket of this page. */
@@ -308,7 +370,7 @@ const framesIn = type => frames.filter(one => !one.out && one.type === type).len
 
 const lab = {
   sdk, frames, sockets, peers, events, tiles, volumes,
-  prepare, join, cameraOn, cameraOff, shareOn, hear, hearNow, see, stats, framesOut, framesIn,
+  prepare, join, cameraOn, cameraOff, shareOn, hear, hearNow, see, readTile, stats, sending, framesOut, framesIn,
   get av() { return av; },
   get session() { return session; },
   get self() { return self; },

@@ -189,8 +189,11 @@ test('what the index and the answers say (traps 7, 8, 9, 10, 11, 12, 15, 16, 19,
     const numbers = frames.filter(one => one.type === 'INDEX').map(one => one.frame.index.numParticipants);
     assert.equal(numbers.at(-1), 2);
   });
-  await t.test('trap 20: video-layers-allocation is not accepted', () => {
-    assert.ok(answers.every(answer => !answer.includes('video-layers-allocation')));
+  await t.test('trap 20: video-layers-allocation is accepted where the camera is sent, and nowhere else', () => {
+    for (const section of answers.flatMap(answer => sections(answer).slice(1))) {
+      const taken = section.some(line => line.includes('video-layers-allocation'));
+      assert.equal(taken, section.includes('a=mid:1'), section.join('\n'));
+    }
   });
   await t.test('trap 32: every line of an answer ends with CRLF', () => {
     assert.ok(answers.every(answer => answer.endsWith('\r\n') && !/[^\r]\n/.test(answer)));

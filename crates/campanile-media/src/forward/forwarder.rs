@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::gate::{Gate, SentFrames};
 use super::history::StoredPacket;
 use super::layer::Layer;
 use super::payload::PayloadInfo;
@@ -35,6 +36,7 @@ pub struct Forwarder {
     last_sent: Option<Instant>,
     last_picture_id: Option<u16>,
     last_tl0_picture: Option<u8>,
+    last_frame_number: Option<u16>,
     packets_sent: u32,
     bytes_sent: u32,
 }
@@ -42,7 +44,7 @@ pub struct Forwarder {
 /// The stream being sent.
 #[derive(Clone, Copy, Debug)]
 struct Current {
-    layer: Layer,
+    gate: Gate,
     /// As [`StoredPacket::codec`]: another codec in the same stream begins at its keyframe, as another stream does.
     codec: usize,
     /// The publisher's number after the highest seen.
@@ -51,17 +53,21 @@ struct Current {
     timestamp: u32,
     /// The last run has been closed by packets left out.
     is_skipping: bool,
-    /// Pictures left out since then, and the id of the last of them.
+    /// Pictures left out since then, and what the last of their packets said.
     pictures_skipped: u16,
-    last_skipped: Option<u16>,
-    /// The picture should be larger, but nothing in the stream has allowed it.
+    last_skipped: PayloadInfo,
+    /// The picture should have another size, but nothing in the stream has allowed it.
     awaits_keyframe: bool,
+    /// The frames sent lately, where frames are described.
+    sent: SentFrames,
 }
 
 /// Consecutive packets of one stream that got consecutive outgoing numbers.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    layer: Layer,
+    gate: Gate,
+    /// It begins with another gate than the run before.
+    is_switch: bool,
     first_in: SeqNo,
     /// The publisher's number after its last.
     end_in: SeqNo,
@@ -84,6 +90,7 @@ impl Forwarder {
             last_sent: None,
             last_picture_id: None,
             last_tl0_picture: None,
+            last_frame_number: None,
             packets_sent: 0,
             bytes_sent: 0,
         }
@@ -100,8 +107,8 @@ impl Forwarder {
 
     /// The stream has begun anew: nothing more of it is sent before its next keyframe, and nothing of it repaired.
     pub fn restart(&mut self, stream: u32) {
-        self.runs.retain(|run| run.layer.stream != stream);
-        if self.current.is_some_and(|current| current.layer.stream == stream) {
+        self.runs.retain(|run| run.gate.layer.stream != stream);
+        if self.current.is_some_and(|current| current.gate.layer.stream == stream) {
             self.current = None;
         }
     }
@@ -111,18 +118,19 @@ impl Forwarder {
         let target = self.target?;
         let goes_on = self
             .current
-            .is_some_and(|current| current.layer.stream == target.stream && !current.awaits_keyframe);
+            .is_some_and(|current| current.gate.layer.stream == target.stream && !current.awaits_keyframe);
         (!goes_on).then_some(target.stream)
     }
 
     /// What is being sent.
     pub fn current(&self) -> Option<Layer> {
-        self.current.map(|current| current.layer)
+        self.current.map(|current| current.gate.layer)
     }
 
     /// Offers one packet of one of the source's streams; returns its outgoing numbers if it is to be sent.
     pub fn offer(&mut self, now: Instant, stream: u32, packet: &StoredPacket) -> Option<Rewritten> {
-        let of_current = |current: &Current| current.layer.stream == stream && current.codec == packet.codec;
+        let of_current =
+            |current: &Current| current.gate.layer.stream == stream && current.codec == packet.codec;
         let target = self.target.filter(|target| target.stream == stream && packet.info.starts_keyframe);
         if let (Some(target), None) = (target, self.current.as_ref().filter(|current| of_current(current))) {
             self.begin(now, target, packet);
@@ -134,7 +142,10 @@ impl Forwarder {
             self.next(current, packet)?
         };
         if !rewritten.is_filler {
-            self.last_sent = Some(now);
+            let is_newer = rewritten.timestamp.wrapping_sub(self.last_timestamp) as i32 >= 0;
+            if is_newer || self.last_sent.is_none() {
+                (self.last_timestamp, self.last_sent) = (rewritten.timestamp, Some(now));
+            }
             self.packets_sent = self.packets_sent.wrapping_add(1);
             self.bytes_sent = self.bytes_sent.wrapping_add(packet.payload.len() as u32);
         }
@@ -142,7 +153,7 @@ impl Forwarder {
     }
 
     /// Begins another stream, or the same one again, at the keyframe whose first packet this is.
-    fn begin(&mut self, now: Instant, layer: Layer, packet: &StoredPacket) {
+    fn begin(&mut self, now: Instant, target: Layer, packet: &StoredPacket) {
         let timestamp = match self.last_sent {
             None => packet.timestamp,
             Some(last) => {
@@ -161,9 +172,15 @@ impl Forwarder {
                 self.last_tl0_picture.map(u16::from),
                 numbers.tl0_picture.map(|(_, id)| u16::from(id)),
             ) as u8,
+            frame_number: follow(
+                self.last_frame_number,
+                packet.info.described.map(|described| described.frame_number),
+            ),
         };
+        let gate = Gate::at_keyframe(target, packet);
         self.push(Run {
-            layer,
+            gate,
+            is_switch: true,
             first_in: packet.seq,
             end_in: packet.seq,
             first_out: self.next_seq,
@@ -171,14 +188,15 @@ impl Forwarder {
             offsets,
         });
         self.current = Some(Current {
-            layer,
+            gate,
             codec: packet.codec,
             next_in: packet.seq,
             timestamp: packet.timestamp,
             is_skipping: false,
             pictures_skipped: 0,
-            last_skipped: None,
+            last_skipped: PayloadInfo::default(),
             awaits_keyframe: false,
+            sent: SentFrames::default(),
         });
     }
 
@@ -193,66 +211,85 @@ impl Forwarder {
     fn next(&mut self, mut current: Current, packet: &StoredPacket) -> Option<Rewritten> {
         let info = &packet.info;
         let begins_picture = info.begins_frame && packet.timestamp != current.timestamp;
-        let layer = match self.target.filter(|target| target.stream == current.layer.stream) {
-            Some(target) if begins_picture => {
-                let layer = switched(current.layer, target, info);
-                current.awaits_keyframe = layer.spatial < target.spatial;
-                layer
+        let target = self.target.filter(|target| target.stream == current.gate.layer.stream);
+        let mut gate = current.gate;
+        if info.begins_frame {
+            let wished = target.unwrap_or(gate.layer);
+            gate = gate.switched(wished, packet, begins_picture, &current.sent);
+            if begins_picture {
+                current.awaits_keyframe = gate.wants_size(wished, packet);
             }
-            _ => current.layer,
-        };
+        }
+        if info.starts_keyframe && begins_picture {
+            current.sent = SentFrames::default();
+        }
         current.timestamp = packet.timestamp;
         let missing_from = current.next_in;
         current.next_in = packet.seq.plus(1);
         let mut run = *self.runs.back()?;
-        let rewritten = if layer.includes(info) {
+        let is_end_of_skipped = missing_from == packet.seq || follows(&current.last_skipped, info);
+        if current.is_skipping && !is_end_of_skipped {
+            // Whole frames may be missing here, and have to be sent should they come: they keep numbers for that.
+            run = self.resume(&mut current, missing_from)?;
+        }
+        let rewritten = if gate.includes(info) {
             if current.is_skipping {
-                // What is missing before a frame's first packet was of frames left out; before another, it may be of
-                // this frame.
-                let first_in = if info.begins_frame { packet.seq } else { missing_from };
-                run.offsets.picture_id = run.offsets.picture_id.wrapping_sub(current.pictures_skipped);
-                run = Run { layer, first_in, end_in: first_in, first_out: self.next_seq, ..run };
-                self.push(run);
-                (current.is_skipping, current.pictures_skipped) = (false, 0);
-            } else if layer != run.layer {
+                current.gate = gate;
+                run = self.resume(&mut current, packet.seq)?;
+            } else if gate != run.gate {
                 // What is missing before this picture belongs to the last one.
                 self.runs.back_mut()?.end_in = packet.seq;
-                let first_out = run.out(packet.seq);
-                run = Run { layer, first_in: packet.seq, end_in: packet.seq, first_out, ..run };
+                let (first_in, first_out) = (packet.seq, run.out(packet.seq));
+                run = Run { gate, is_switch: true, first_in, end_in: first_in, first_out, ..run };
                 self.push(run);
             }
             let rewritten = run.rewrite(packet);
             run.end_in = current.next_in;
-            self.last_timestamp = rewritten.timestamp;
             let numbers = info.numbers;
             self.last_picture_id =
                 numbers.picture_id.map(|(_, id, _)| id.wrapping_add(run.offsets.picture_id));
             self.last_tl0_picture =
                 numbers.tl0_picture.map(|(_, id)| id.wrapping_add(run.offsets.tl0_picture));
+            self.last_frame_number = info.described.map(|described| {
+                current.sent.add(described.frame_number);
+                described.frame_number.wrapping_add(run.offsets.frame_number)
+            });
             Some(rewritten)
         } else {
             if !current.is_skipping {
-                // What is missing before this packet may be the last of a frame that is sent: it keeps its numbers.
+                // What is missing before this packet may be the end of a frame that is sent.
                 run.end_in = packet.seq;
-                (current.is_skipping, current.last_skipped) = (true, None);
+                current.last_skipped = PayloadInfo::default();
             }
-            let id = info.numbers.picture_id.filter(|_| info.numbers.gapless).map(|(_, id, _)| id);
-            if id.is_some() && id != current.last_skipped {
+            let is_another = info.numbers.picture_id != current.last_skipped.numbers.picture_id;
+            if info.numbers.gapless && is_another {
                 current.pictures_skipped = current.pictures_skipped.wrapping_add(1);
-                current.last_skipped = id;
             }
+            (current.is_skipping, current.last_skipped) = (true, *info);
             None
         };
         self.next_seq = self.next_seq.max(run.out(run.end_in));
         *self.runs.back_mut()? = run;
-        current.layer = layer;
+        current.gate = gate;
         self.current = Some(current);
         rewritten
     }
 
+    /// Goes on after packets left out, with this number of the publisher's as the next to be sent.
+    fn resume(&mut self, current: &mut Current, first_in: SeqNo) -> Option<Run> {
+        let mut run = *self.runs.back()?;
+        run.is_switch = current.gate != run.gate;
+        run.gate = current.gate;
+        run.offsets.picture_id = run.offsets.picture_id.wrapping_sub(current.pictures_skipped);
+        (run.first_in, run.end_in, run.first_out) = (first_in, first_in, self.next_seq);
+        (current.is_skipping, current.pictures_skipped) = (false, 0);
+        self.push(run);
+        Some(run)
+    }
+
     /// A packet that comes after its successors: it has a number if it had been expected to be sent.
     fn late(&self, stream: u32, packet: &StoredPacket) -> Option<Rewritten> {
-        let holds = |run: &&Run| run.layer.stream == stream && run.first_in <= packet.seq;
+        let holds = |run: &&Run| run.gate.layer.stream == stream && run.first_in <= packet.seq;
         let run = self.runs.iter().rev().find(holds).filter(|run| packet.seq < run.end_in)?;
         Some(run.rewrite(packet))
     }
@@ -264,7 +301,8 @@ impl Forwarder {
         let run = *self.runs.iter().rev().find(|run| run.first_out <= seq)?;
         let original = run.first_in.plus(run.first_out.distance_to(seq));
         let is_of_run = original < run.end_in;
-        is_of_run.then_some((run.layer.stream, original, move |packet: &StoredPacket| run.rewrite(packet)))
+        is_of_run
+            .then_some((run.gate.layer.stream, original, move |packet: &StoredPacket| run.rewrite(packet)))
     }
 
     /// For a sender report: the last timestamp sent and when, packets and payload bytes sent (RFC 3550 6.4.1).
@@ -273,25 +311,20 @@ impl Forwarder {
     }
 }
 
-/// The layer of which a picture is sent: as near to the target as this picture allows.
-fn switched(current: Layer, target: Layer, info: &PayloadInfo) -> Layer {
-    if info.starts_keyframe {
-        return target;
+/// Whether all that is missing between two packets belongs to what the first of them belongs to, as far as they tell.
+fn follows(before: &PayloadInfo, after: &PayloadInfo) -> bool {
+    if let (Some(before), Some(after_described)) = (before.described, after.described) {
+        let step = after_described.frame_number.wrapping_sub(before.frame_number);
+        return step == 0 || step == 1 && after.begins_frame;
     }
-    let mut temporal = current.temporal.min(target.temporal);
-    if let Some((from, to)) = info.temporal_climb
-        && temporal >= from
-    {
-        temporal = temporal.max(to.min(target.temporal));
-    }
-    Layer { spatial: current.spatial.min(target.spatial), temporal, ..current }
-}
-
-impl Layer {
-    /// Whether a packet belongs to what this layer's subscribers get.
-    fn includes(self, info: &PayloadInfo) -> bool {
-        info.spatial <= self.spatial && info.temporal <= self.temporal
-    }
+    let (Some((_, before_id, is_wide)), Some((_, id, _))) =
+        (before.numbers.picture_id, after.numbers.picture_id)
+    else {
+        return false;
+    };
+    // In a picture the larger sizes come last, and are left out with the smaller.
+    let step = id.wrapping_sub(before_id) & if is_wide { 0x7fff } else { 0x7f };
+    step == 0 || step == 1 && after.begins_frame && after.spatial == 0
 }
 
 impl Run {
@@ -303,9 +336,10 @@ impl Run {
         Rewritten {
             seq: self.out(packet.seq).wire(),
             timestamp: packet.timestamp.wrapping_add(self.timestamp_offset),
-            marker: packet.marker,
-            is_filler: !self.layer.includes(&packet.info),
+            marker: packet.marker || self.gate.ends_picture(&packet.info),
+            is_filler: !self.gate.includes(&packet.info),
             offsets: self.offsets,
+            active: self.gate.active_targets(packet, self.is_switch && packet.seq == self.first_in),
         }
     }
 }
@@ -315,6 +349,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::forward::payload::PayloadInfo;
     use crate::forward::{PictureNumbers, VideoCodec, inspect, write_copy};
     use crate::rtp::RtpHeader;
     use crate::test_start as start;
@@ -337,7 +372,17 @@ mod tests {
         let info = inspect(VideoCodec::Vp8, &payload);
         assert_eq!(info.starts_keyframe, keyframe);
         let seq = SeqNo::first(seq);
-        StoredPacket { seq, timestamp, marker: true, payload, info, codec: 0, orientation: None }
+        StoredPacket {
+            seq,
+            timestamp,
+            marker: true,
+            payload,
+            info,
+            codec: 0,
+            orientation: None,
+            descriptor: Vec::new(),
+            structure: None,
+        }
     }
 
     /// What the subscriber finds in its copy.
@@ -436,7 +481,7 @@ mod tests {
                 at,
                 3000 * u32::from(at),
                 (at, at as u8),
-                if at % 2 == 0 { 0x20 } else { 0x60 },
+                if at.is_multiple_of(2) { 0x20 } else { 0x60 },
                 at == 0,
             )
         };

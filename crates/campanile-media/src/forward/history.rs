@@ -1,5 +1,8 @@
 //! The recent packets of one stream, as they came: the one copy from which every subscriber's repairs are served.
 
+use std::sync::Arc;
+
+use super::dependency::{DESCRIPTOR_BYTES_MAX, Structure};
 use crate::units::SeqNo;
 
 /// Packets remembered of one stream. At 2.5 Mbit/s (about 260 packets a second) that is four seconds, and more than
@@ -23,6 +26,10 @@ pub struct StoredPacket {
     pub codec: usize,
     /// How the camera is held (3GPP TS 26.114 CVO byte), when the publisher says so in this packet.
     pub orientation: Option<u8>,
+    /// Its dependency descriptor, as it came; empty without one.
+    pub descriptor: Vec<u8>,
+    /// The structure that the descriptor goes by.
+    pub structure: Option<Arc<Structure>>,
 }
 
 /// A ring of packets by sequence number.
@@ -34,7 +41,12 @@ pub struct History {
 impl History {
     /// Stores one packet and returns it; the slot's old buffer is used again, so nothing is allocated once the ring
     /// is full. `None` for a packet that the ring has already, or that is older than what stands in its place.
-    pub fn store(&mut self, seq: SeqNo, packet: NewPacket<'_>) -> Option<&StoredPacket> {
+    pub fn store(
+        &mut self,
+        seq: SeqNo,
+        packet: NewPacket<'_>,
+        structure: Option<&Arc<Structure>>,
+    ) -> Option<&StoredPacket> {
         if self.slots.is_empty() {
             self.slots.resize(PACKETS, None);
         }
@@ -42,9 +54,14 @@ impl History {
         if slot.as_ref().is_some_and(|old| old.seq >= seq) {
             return None;
         }
-        let mut payload = slot.take().map(|old| old.payload).unwrap_or_default();
+        let (mut payload, mut descriptor) =
+            slot.take().map(|old| (old.payload, old.descriptor)).unwrap_or_default();
         payload.clear();
         payload.extend_from_slice(packet.payload);
+        descriptor.clear();
+        if packet.descriptor.len() <= DESCRIPTOR_BYTES_MAX {
+            descriptor.extend_from_slice(packet.descriptor);
+        }
         Some(slot.insert(StoredPacket {
             seq,
             timestamp: packet.timestamp,
@@ -53,7 +70,14 @@ impl History {
             info: packet.info,
             codec: packet.codec,
             orientation: packet.orientation,
+            descriptor,
+            structure: structure.cloned(),
         }))
+    }
+
+    /// The packet with this number, if it is still here, to correct what is known of it.
+    pub(super) fn get_mut(&mut self, seq: SeqNo) -> Option<&mut StoredPacket> {
+        self.slots.get_mut(seq.slot(PACKETS))?.as_mut().filter(|packet| packet.seq == seq)
     }
 
     /// The packet with this number, if it is still here.
@@ -77,6 +101,8 @@ pub struct NewPacket<'a> {
     pub codec: usize,
     /// The CVO byte, when the packet carries one.
     pub orientation: Option<u8>,
+    /// Its dependency descriptor; empty without one.
+    pub descriptor: &'a [u8],
 }
 
 #[cfg(test)]
@@ -91,6 +117,7 @@ mod tests {
             info: Default::default(),
             codec: 0,
             orientation: None,
+            descriptor: &[],
         }
     }
 
@@ -98,12 +125,12 @@ mod tests {
     fn a_packet_is_found_until_its_slot_is_taken() {
         let mut history = History::default();
         let first = SeqNo::first(0);
-        assert!(history.store(first, packet(b"one")).is_some());
-        assert!(history.store(first, packet(b"again")).is_none(), "a duplicate");
+        assert!(history.store(first, packet(b"one"), None).is_some());
+        assert!(history.store(first, packet(b"again"), None).is_none(), "a duplicate");
         assert_eq!(history.get(first).map(|p| p.payload.as_slice()), Some(b"one".as_slice()));
         let later = first.plus(PACKETS as i64);
-        assert!(history.store(later, packet(b"later")).is_some());
+        assert!(history.store(later, packet(b"later"), None).is_some());
         assert!(history.get(first).is_none());
-        assert!(history.store(first, packet(b"too old")).is_none());
+        assert!(history.store(first, packet(b"too old"), None).is_none());
     }
 }

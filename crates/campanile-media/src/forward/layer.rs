@@ -34,6 +34,9 @@ pub struct Rung {
     pub layer: Layer,
     /// As measured over the last second, never more than its publisher announced; what was announced until then.
     pub bitrate: Bitrate,
+    /// What a picture of this size is meant to take, whatever it shows: as announced, or a part of that for a smaller
+    /// size. A client's wish goes by it, since a large picture that stands still is no smaller for that.
+    pub nominal: Bitrate,
     /// Whether packets have been coming lately.
     pub flowing: bool,
 }
@@ -56,12 +59,12 @@ pub fn choose_layer(ladder: &[Rung], wish: Wish) -> Option<Layer> {
         Wish::Within(limit) => limit,
         Wish::Stream(wanted) => match ladder.iter().rfind(|rung| rung.layer.stream == wanted) {
             Some(rung) if rung.flowing => return Some(rung.layer),
-            Some(rung) => rung.bitrate,
+            Some(rung) => rung.nominal,
             None => Bitrate::bps(u64::MAX),
         },
     };
     let mut flowing = ladder.iter().filter(|rung| rung.flowing);
-    let best = flowing.clone().rfind(|rung| rung.bitrate <= limit);
+    let best = flowing.clone().rfind(|rung| rung.nominal <= limit);
     best.or_else(|| flowing.next()).map(|rung| rung.layer)
 }
 
@@ -76,7 +79,8 @@ mod tests {
             let ladder: Vec<_> = rungs
                 .map(|((stream, temporal, kbps), flowing)| Rung {
                     layer: Layer { stream, spatial: 0, temporal },
-                    bitrate: Bitrate::kbps(kbps),
+                    bitrate: Bitrate::kbps(50),
+                    nominal: Bitrate::kbps(kbps),
                     flowing,
                 })
                 .collect();

@@ -3,6 +3,9 @@
 //! Nothing is decoded. The readers never look past what a packet holds: a short or odd descriptor is simply not a
 //! keyframe and has no picture to renumber.
 
+use super::dependency::Described;
+use super::vp9;
+
 /// A video codec that the forwarder can find keyframes in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VideoCodec {
@@ -10,6 +13,10 @@ pub enum VideoCodec {
     Vp8,
     /// H.264, RFC 6184, in packetization mode 0 or 1.
     H264,
+    /// VP9, RFC 9628.
+    Vp9,
+    /// AV1, by the AV1 RTP specification.
+    Av1,
 }
 
 /// What was seen in one packet's payload.
@@ -19,12 +26,16 @@ pub struct PayloadInfo {
     pub starts_keyframe: bool,
     /// It may be the first packet of a frame: it is, when the packet before it belongs to another frame.
     pub begins_frame: bool,
+    /// It is the last packet of its layer's frame, as far as the payload says so.
+    pub ends_frame: bool,
     /// The spatial layer that it belongs to.
     pub spatial: u8,
     /// The temporal layer that it belongs to.
     pub temporal: u8,
     /// From this frame on, whoever has had all temporal layers up to the first of these can have all up to the second.
     pub temporal_climb: Option<(u8, u8)>,
+    /// What the dependency descriptor says, where there is one: it overrules all the above.
+    pub described: Option<Described>,
     /// How the payload numbers its picture.
     pub numbers: PictureNumbers,
 }
@@ -44,6 +55,8 @@ pub struct PictureNumbers {
 pub fn inspect(codec: VideoCodec, payload: &[u8]) -> PayloadInfo {
     match codec {
         VideoCodec::Vp8 => inspect_vp8(payload).unwrap_or_default(),
+        VideoCodec::Vp9 => vp9::inspect(payload).unwrap_or_default(),
+        VideoCodec::Av1 => inspect_av1(payload),
         VideoCodec::H264 => PayloadInfo {
             starts_keyframe: h264_starts_keyframe(payload),
             begins_frame: true,
@@ -90,12 +103,23 @@ fn inspect_vp8(payload: &[u8]) -> Option<PayloadInfo> {
     Some(PayloadInfo {
         starts_keyframe: keyframe,
         begins_frame: starts_partition_zero,
-        spatial: 0,
         temporal,
         // A sync frame depends on the lowest layer alone; what follows in its layer may depend on the layers between.
         temporal_climb: (is_sync && temporal > 0).then(|| (temporal - 1, temporal)),
         numbers,
+        ..PayloadInfo::default()
     })
+}
+
+/// AV1 RTP specification section 4.4: `Z Y W W N`. N begins a coded video sequence, Z goes on with the packet before.
+fn inspect_av1(payload: &[u8]) -> PayloadInfo {
+    let Some(&header) = payload.first() else { return PayloadInfo::default() };
+    let goes_on = header & 0x80 != 0;
+    PayloadInfo {
+        starts_keyframe: header & 0x08 != 0 && !goes_on,
+        begins_frame: !goes_on,
+        ..PayloadInfo::default()
+    }
 }
 
 /// True when the packet holds a sequence parameter set, or the beginning of an IDR slice (RFC 6184 section 5).
@@ -126,12 +150,12 @@ fn h264_starts_keyframe(payload: &[u8]) -> bool {
 }
 
 /// The fuzz target of this module: any bytes may be inspected, and offsets always lie within the payload.
-pub mod fuzz {
+pub(super) mod fuzz {
     use super::*;
 
     /// Inspects arbitrary bytes as each codec.
     pub fn payload(data: &[u8]) {
-        for codec in [VideoCodec::Vp8, VideoCodec::H264] {
+        for codec in [VideoCodec::Vp8, VideoCodec::H264, VideoCodec::Vp9, VideoCodec::Av1] {
             let info = inspect(codec, data);
             if let Some((at, value, wide)) = info.numbers.picture_id {
                 let end = usize::from(at) + if wide { 2 } else { 1 };
@@ -185,6 +209,19 @@ mod tests {
         check(0x9f, 2, None);
         // KEYIDX without TID: the octet says nothing of layers.
         assert_eq!(inspect(VideoCodec::Vp8, &[0x90, 0x10, 0xe5, 0x01]).temporal, 0);
+    }
+
+    #[test]
+    fn av1_keyframes() {
+        fn check(payload: &[u8], keyframe: bool, begins: bool) {
+            let info = inspect(VideoCodec::Av1, payload);
+            assert_eq!((info.starts_keyframe, info.begins_frame), (keyframe, begins), "{payload:02x?}");
+        }
+        check(&[0x18, 0x0a], true, true);
+        check(&[0x10, 0x32], false, true);
+        check(&[0x90, 0x32], false, false);
+        check(&[0x98, 0x32], false, false);
+        check(&[], false, false);
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::dependency::DescriptorReader;
 use super::history::{History, NewPacket, StoredPacket};
 use super::layer::{Layer, Rung};
+use super::payload::{PayloadInfo, VideoCodec, inspect};
 use super::rates::Rates;
 use crate::units::{Bitrate, SeqNo};
 
@@ -23,6 +25,8 @@ const NACK_TRIES_MAX: u8 = 10;
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(400);
 /// A stream without packets for this long does not flow.
 const FLOW_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a picture of half the width is meant to take, of the whole's rate: about what encoders give it.
+const HALF_SIZE_PERCENT: u64 = 40;
 
 /// One incoming stream. Retransmitted packets enter by the same door as others, under their original number.
 #[derive(Debug, Default)]
@@ -34,6 +38,7 @@ pub struct Uplink {
     pub keyframes: KeyframeRequests,
     last_packet: Option<Instant>,
     rates: Rates,
+    descriptors: DescriptorReader,
 }
 
 /// What is given up first when a subscriber cannot have all of a source.
@@ -52,6 +57,28 @@ struct Missing {
 }
 
 impl Uplink {
+    /// Looks into a packet about to be taken: its payload, and its dependency descriptor unless that is empty.
+    pub fn inspect(&mut self, codec: VideoCodec, payload: &[u8], descriptor: &[u8]) -> PayloadInfo {
+        let mut info = inspect(codec, payload);
+        let reading = if descriptor.is_empty() { None } else { self.descriptors.read(descriptor) };
+        let Some(reading) = reading else { return info };
+        if codec == VideoCodec::Av1 {
+            info.starts_keyframe = reading.described.has_structure && reading.begins_frame;
+        }
+        reading.describe(info)
+    }
+
+    /// What came before the structure that it goes by could not be read, or was misread.
+    fn read_again(&mut self, after: SeqNo, highest: SeqNo) {
+        for step in 1..=after.distance_to(highest) {
+            let Some(packet) = self.history.get_mut(after.plus(step)) else { continue };
+            if let Some(reading) = self.descriptors.read(&packet.descriptor) {
+                packet.info = reading.describe(packet.info);
+                packet.structure = self.descriptors.structure().cloned();
+            }
+        }
+    }
+
     /// Takes one packet; returns it as stored, or `None` when it is a duplicate or too old to matter. `wire_seq` is
     /// its number on the wire.
     pub fn receive(&mut self, now: Instant, wire_seq: u16, packet: NewPacket<'_>) -> Option<&StoredPacket> {
@@ -78,7 +105,11 @@ impl Uplink {
         self.highest = Some(highest.max(seq));
         self.last_packet = Some(now);
         self.rates.count(now, &packet.info, packet.payload.len());
-        let stored = self.history.store(seq, packet)?;
+        if ahead < 0 && packet.info.described.is_some_and(|described| described.has_structure) {
+            self.read_again(seq, highest);
+        }
+        let structure = self.descriptors.structure().filter(|_| packet.info.described.is_some());
+        let stored = self.history.store(seq, packet, structure)?;
         if stored.info.starts_keyframe {
             self.keyframes.arrived();
         }
@@ -133,9 +164,10 @@ impl Uplink {
     ) {
         let flowing = self.is_flowing(now);
         let whole = self.rates.total();
-        let limit = if announced > Bitrate::default() { announced } else { whole };
+        let most = if announced > Bitrate::default() { announced } else { whole };
         if !flowing || whole == Bitrate::default() {
-            return ladder.push(Rung { layer: Layer::whole(stream), bitrate: limit, flowing });
+            let layer = Layer::whole(stream);
+            return ladder.push(Rung { layer, bitrate: most, nominal: most, flowing });
         }
         let (spatial, temporal) = self.rates.highest();
         let mut put = |s: u8, t: u8| {
@@ -146,7 +178,10 @@ impl Uplink {
                 spatial: if s == spatial { all_spatial } else { s },
                 temporal: if t == temporal { all_temporal } else { t },
             };
-            ladder.push(Rung { layer, bitrate: self.rates.up_to(s, t).min(limit), flowing });
+            let halvings = u32::from(spatial - s);
+            let nominal =
+                Bitrate::bps(most.as_bps() * HALF_SIZE_PERCENT.pow(halvings) / 100u64.pow(halvings));
+            ladder.push(Rung { layer, bitrate: self.rates.up_to(s, t).min(most), nominal, flowing });
         };
         // One path from the smallest to the whole: first all of what is given up last.
         match prefer {
@@ -193,12 +228,19 @@ impl KeyframeRequests {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::forward::PayloadInfo;
     use crate::test_start as start;
 
     fn packet(starts_keyframe: bool) -> NewPacket<'static> {
         let info = PayloadInfo { starts_keyframe, ..PayloadInfo::default() };
-        NewPacket { timestamp: 0, marker: false, payload: &[0; 1000], info, codec: 0, orientation: None }
+        NewPacket {
+            timestamp: 0,
+            marker: false,
+            payload: &[0; 1000],
+            info,
+            codec: 0,
+            orientation: None,
+            descriptor: &[],
+        }
     }
 
     fn nacks(uplink: &mut Uplink, now: Instant) -> Vec<u16> {

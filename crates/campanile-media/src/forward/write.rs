@@ -1,5 +1,6 @@
 //! One packet of the history, written as a subscriber should see it.
 
+use super::dependency::{DESCRIPTOR_BYTES_MAX, rewrite};
 use super::history::StoredPacket;
 use crate::rtp;
 
@@ -16,6 +17,23 @@ pub struct Rewritten {
     /// goes out without its payload, so that nobody waits for it.
     pub is_filler: bool,
     pub(super) offsets: Offsets,
+    /// Which decode targets the dependency descriptor must call active, bit i for target i, if it must.
+    pub(super) active: Option<u32>,
+}
+
+impl Rewritten {
+    /// The packet's dependency descriptor as this subscriber should see it; `None` if it has none.
+    pub fn descriptor<'a>(
+        &self,
+        packet: &StoredPacket,
+        buffer: &'a mut [u8; DESCRIPTOR_BYTES_MAX],
+    ) -> Option<&'a [u8]> {
+        let described = packet.info.described.filter(|_| !self.is_filler)?;
+        let frame_number = described.frame_number.wrapping_add(self.offsets.frame_number);
+        let targets = packet.structure.as_ref()?.target_count();
+        let length = rewrite(&packet.descriptor, &described, targets, frame_number, self.active, buffer);
+        Some(&buffer[..length])
+    }
 }
 
 /// What is added to the numbers within a payload.
@@ -23,6 +41,7 @@ pub struct Rewritten {
 pub(super) struct Offsets {
     pub(super) picture_id: u16,
     pub(super) tl0_picture: u8,
+    pub(super) frame_number: u16,
 }
 
 /// Appends one packet to `out` as this subscriber should see it.
@@ -68,7 +87,7 @@ fn write_payload(out: &mut Vec<u8>, numbers: Rewritten, packet: &StoredPacket) {
     let start = out.len();
     out.extend_from_slice(&packet.payload);
     let payload = &mut out[start..];
-    let Offsets { picture_id, tl0_picture } = numbers.offsets;
+    let Offsets { picture_id, tl0_picture, .. } = numbers.offsets;
     if let Some((at, id, wide)) = packet.info.numbers.picture_id {
         let at = usize::from(at);
         let id = id.wrapping_add(picture_id);

@@ -132,11 +132,15 @@ pub struct Extensions {
     pub repaired_rid: Option<u8>,
     /// Which way up the camera is (3GPP TS 26.114 section 7.4.5).
     pub video_orientation: Option<u8>,
+    /// Which of its layers the attendee is sending, in the section where it sends.
+    pub layers_allocation: Option<u8>,
+    /// What a frame is needed for, and what it needs (AV1 RTP specification, appendix A), whatever its codec.
+    pub dependency_descriptor: Option<u8>,
 }
 
 impl Extensions {
     /// The place of an extension; `None` for those campanile does not take. Taking an extension promises to act on it:
-    /// a client that has video-layers-allocation, say, stops announcing layers by signaling.
+    /// a client that has the layers allocation, say, stops announcing layers by signaling.
     fn place(&mut self, uri: &str) -> Option<&mut Option<u8>> {
         Some(match uri {
             uri::AUDIO_LEVEL => &mut self.audio_level,
@@ -146,6 +150,8 @@ impl Extensions {
             uri::RID => &mut self.rid,
             uri::REPAIRED_RID => &mut self.repaired_rid,
             uri::VIDEO_ORIENTATION => &mut self.video_orientation,
+            uri::LAYERS_ALLOCATION => &mut self.layers_allocation,
+            uri::DEPENDENCY_DESCRIPTOR => &mut self.dependency_descriptor,
             _ => return None,
         })
     }
@@ -254,7 +260,7 @@ fn negotiate(section: &Section, role: Role) -> Negotiated {
         });
     }
     for extension in &section.extensions {
-        if takes_extension(section, extension)
+        if takes_extension(section, role, extension)
             && let Some(place) = negotiated.extensions.place(&extension.uri)
         {
             place.get_or_insert(extension.id);
@@ -283,7 +289,10 @@ fn is_taken(kind: SectionKind, offered: &OfferedCodec) -> bool {
     is_usable_pt(offered.pt)
         && match kind {
             SectionKind::Audio => offered.codec == Codec::Opus,
-            SectionKind::Video => matches!(offered.codec, Codec::Vp8 | Codec::H264 { .. }),
+            SectionKind::Video => matches!(
+                offered.codec,
+                Codec::Vp8 | Codec::H264 { .. } | Codec::Vp9 { profile: 0 } | Codec::Av1
+            ),
             SectionKind::Other => false,
         }
 }
@@ -300,15 +309,25 @@ fn is_downlink(section: &Section, role: Role) -> bool {
         && (matches!(role, Role::SendVideo { .. }) || section.direction == Direction::RecvOnly)
 }
 
-fn takes_extension(section: &Section, extension: &OfferedExtension) -> bool {
+fn takes_extension(section: &Section, role: Role, extension: &OfferedExtension) -> bool {
     let is_for_other_kind = match section.kind {
         SectionKind::Audio => {
-            matches!(extension.uri.as_str(), uri::RID | uri::REPAIRED_RID | uri::VIDEO_ORIENTATION)
+            matches!(
+                extension.uri.as_str(),
+                uri::RID
+                    | uri::REPAIRED_RID
+                    | uri::VIDEO_ORIENTATION
+                    | uri::LAYERS_ALLOCATION
+                    | uri::DEPENDENCY_DESCRIPTOR
+            )
         }
         _ => extension.uri == uri::AUDIO_LEVEL,
     };
     // We write one-byte headers, which have room for ids 1 to 14 (RFC 8285 section 4.2).
-    (1..=14).contains(&extension.id) && extension.direction != Direction::Inactive && !is_for_other_kind
+    (1..=14).contains(&extension.id)
+        && extension.direction != Direction::Inactive
+        && !is_for_other_kind
+        && !(extension.uri == uri::LAYERS_ALLOCATION && is_downlink(section, role))
 }
 
 /// Chrome begins sending video at this bitrate only when the answer says so.

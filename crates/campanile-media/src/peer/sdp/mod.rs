@@ -428,6 +428,10 @@ mod uri {
     pub(super) const RID: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
     pub(super) const REPAIRED_RID: &str = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
     pub(super) const VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
+    pub(super) const LAYERS_ALLOCATION: &str =
+        "http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00";
+    pub(super) const DEPENDENCY_DESCRIPTOR: &str =
+        "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 }
 
 /// The value of one of `name=value;...` format parameters; names are compared without regard to case.

@@ -488,7 +488,14 @@ fn trap_14_a_recycled_section_is_known_by_its_new_mid() {
 
 #[test]
 fn a_section_without_a_codec_we_know_is_answered_port_0() {
-    let answer = usual(&with(&with(ONE_VIDEO, "VP8/90000", "VP7/90000"), "H264/90000", "H263/90000"));
+    let known = [
+        ("VP8/90000", "VP7/90000"),
+        ("H264/90000", "H263/90000"),
+        ("VP9/90000", "VP6/90000"),
+        ("AV1/90000", "AV0/90000"),
+    ];
+    let unknown = known.iter().fold(ONE_VIDEO.to_owned(), |offer, (known, other)| with(&offer, known, other));
+    let answer = usual(&unknown);
     for index in [1, 2] {
         assert!(answer.sections[index].rejected);
         assert!(lines(&answer, index, "m=")[0].starts_with("m=video 0 UDP/TLS/RTP/SAVPF "));
@@ -537,16 +544,16 @@ fn trap_21_simulcast_is_taken_in_the_offers_order_with_its_pauses() {
 }
 
 #[test]
-fn video_codecs_are_vp8_and_every_h264_in_the_offers_order() {
+fn video_codecs_are_all_that_are_forwarded_in_the_offers_order() {
     let answer = usual(DUPLEX);
     let pts = |index: usize| -> Vec<u8> { answer.sections[index].codecs.iter().map(|c| c.pt).collect() };
-    assert_eq!(pts(1), [108, 96, 102, 104, 114, 116, 39]);
-    assert_eq!(pts(2), [96, 102, 104, 108, 114, 116, 39, 41, 43]);
+    assert_eq!(pts(1), [98, 108, 96, 102, 104, 114, 116, 39, 45]);
+    assert_eq!(pts(2), [96, 98, 102, 104, 108, 114, 116, 39, 41, 43, 45]);
     assert_eq!(
         lines(&answer, 1, "m="),
-        ["m=video 9 UDP/TLS/RTP/SAVPF 108 109 96 97 102 103 104 107 114 115 116 117 39 40"]
+        ["m=video 9 UDP/TLS/RTP/SAVPF 98 99 108 109 96 97 102 103 104 107 114 115 116 117 39 40 45 46"]
     );
-    for name in ["VP9", "AV1", "ulpfec", "flexfec"] {
+    for name in ["profile-id=2", "ulpfec", "flexfec"] {
         assert!(!answer.text.contains(name), "{name}");
     }
 }
@@ -560,6 +567,10 @@ fn trap_12_every_video_format_comes_back_letter_by_letter_with_a_start_bitrate()
             for codec in negotiated.codecs.iter().filter(|_| negotiated.kind == SectionKind::Video) {
                 let offered =
                     offered.codecs.iter().find(|c| c.pt == codec.pt).expect("only what was offered");
+                if codec.codec == Codec::Av1 {
+                    assert!(!answer.text.contains(&format!("a=fmtp:{} ", codec.pt)), "AV1 goes without");
+                    continue;
+                }
                 let fmtp = codec.fmtp.as_deref().expect("always one");
                 assert!(answer.text.contains(&format!("a=fmtp:{} {fmtp}\r\n", codec.pt)));
                 match codec.codec {
@@ -619,16 +630,38 @@ fn extensions_are_taken_by_meaning_with_the_offers_ids() {
         rid: Some(10),
         repaired_rid: Some(11),
         video_orientation: Some(13),
+        dependency_descriptor: None,
+        layers_allocation: None,
     };
     assert_eq!(answer.sections[1].extensions, camera);
     assert_eq!(answer.sections[2].extensions, camera);
 }
 
 #[test]
-fn trap_20_extensions_we_would_not_act_on_are_not_taken() {
-    assert!(AUDIO_ONLY.contains("video-layers-allocation00"));
+fn the_dependency_descriptor_is_taken_for_video_alone() {
+    let uri = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
+    let answer = usual(&with(AUDIO_ONLY, "urn:ietf:params:rtp-hdrext:toffset", uri));
+    assert!(answer.sections[1].extensions.dependency_descriptor.is_some());
+    assert!(answer.text.contains(uri));
+    assert_eq!(answer.sections[0].extensions.dependency_descriptor, None);
+}
+
+#[test]
+fn trap_20_the_layers_allocation_is_taken_where_a_camera_is_sent_and_nowhere_else() {
+    let uri = "http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00";
+    let is_taken = |section: &Negotiated| section.extensions.layers_allocation.is_some();
     let answer = usual(AUDIO_ONLY);
-    for uri in ["video-layers-allocation", "toffset", "playout-delay", "color-space", "video-timing"] {
+    assert_eq!(answer.sections.iter().map(is_taken).collect::<Vec<_>>(), [false, true]);
+    assert!(answer.text.contains(uri));
+    let downlink = usual(&with(ONE_VIDEO, "urn:3gpp:video-orientation", uri));
+    assert!(!is_taken(&downlink.sections[2]));
+}
+
+#[test]
+fn trap_20_extensions_we_would_not_act_on_are_not_taken() {
+    assert!(AUDIO_ONLY.contains("playout-delay"));
+    let answer = usual(AUDIO_ONLY);
+    for uri in ["toffset", "playout-delay", "color-space", "video-timing"] {
         assert!(!answer.text.contains(uri), "{uri}");
     }
     let unwritable = usual(&with(AUDIO_ONLY, "a=extmap:4 ", "a=extmap:15 "));
