@@ -313,21 +313,9 @@ impl World {
                     *self.datagrams.entry(to.addr.port()).or_default() +=
                         bytes.len().div_ceil(segment_size) as u32;
                 }
-                Some(Output::Frame { session, frame }) => {
-                    let innocent = is_innocent(&self.connections, session);
-                    let ended = matches!(frame, ServerFrame::AudioStatus(_) | ServerFrame::Error { .. });
-                    assert!(!(innocent && ended), "an innocent session was ended: {frame:?}");
-                    let frames = self.frames.entry(session).or_default();
-                    *frames += 1;
-                    assert!(
-                        !innocent || *frames < FRAMES_PER_SECOND_MAX,
-                        "too many frames for a client to take: {frame:?}"
-                    );
-                    if let ServerFrame::SubscribeAck(ack) = &frame {
-                        self.ssrcs.extend(ack.tracks.iter().map(|track| track.ssrc));
-                        self.ssrcs.drain(..self.ssrcs.len().saturating_sub(64));
-                    }
-                    frame.encode(1);
+                Some(Output::Frame { session, frame }) => self.note_frame(session, &frame),
+                Some(Output::Frames { sessions, frame }) => {
+                    sessions.into_iter().for_each(|session| self.note_frame(session, &frame));
                 }
                 Some(Output::Event(_)) => {}
                 Some(Output::Close { session, reason, .. }) => {
@@ -339,6 +327,23 @@ impl World {
             }
         }
         assert!(bytes_sent < BYTES_PER_OPERATION_MAX, "{bytes_sent} bytes set off by one input");
+    }
+
+    fn note_frame(&mut self, session: SessionId, frame: &ServerFrame) {
+        let innocent = is_innocent(&self.connections, session);
+        let ended = matches!(frame, ServerFrame::AudioStatus(_) | ServerFrame::Error { .. });
+        assert!(!(innocent && ended), "an innocent session was ended: {frame:?}");
+        let frames = self.frames.entry(session).or_default();
+        *frames += 1;
+        assert!(
+            !innocent || *frames < FRAMES_PER_SECOND_MAX,
+            "too many frames for a client to take: {frame:?}"
+        );
+        if let ServerFrame::SubscribeAck(ack) = frame {
+            self.ssrcs.extend(ack.tracks.iter().map(|track| track.ssrc));
+            self.ssrcs.drain(..self.ssrcs.len().saturating_sub(64));
+        }
+        frame.encode(1);
     }
 
     /// A second later, both still get their fifty packets of audio, and nobody has lost anyone.

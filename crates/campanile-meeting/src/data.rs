@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use campanile_wire::signaling::{DataMessage, DeliveredMessage};
+use campanile_wire::signaling::{DataMessage, DeliveredMessage, FrameKind, ServerFrame};
 
 use crate::bucket::TokenBucket;
-use crate::ids::AttendeeKey;
+use crate::ids::SessionId;
+use crate::meeting::Meeting;
+use crate::service::Cx;
 
 /// Bytes of one message's data: the documented 2 KB.
 const DATA_BYTES_MAX: usize = 2048;
@@ -44,15 +46,18 @@ pub(crate) enum Verdict {
     Throttled(DeliveredMessage),
 }
 
-/// Why a message is refused. The unmodified client never sends such, so its sender is no such client.
+/// Why a message is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum DataError {
+pub enum DataError {
     /// Not 1 to 36 of letters, digits, `_` and `-`.
     #[error("the topic of a data message is 1 to 36 of letters, digits, '_' and '-'")]
     Topic,
     /// More than 2,048 bytes.
     #[error("the data of a data message is at most 2048 bytes, not {0}")]
     Size(usize),
+    /// More than 100 a second in this meeting.
+    #[error("a meeting takes 100 data messages a second, 200 at once")]
+    Throttled,
 }
 
 impl DataMessages {
@@ -72,7 +77,7 @@ impl DataMessages {
         &mut self,
         now: Instant,
         unix_ns: i64,
-        sender: AttendeeKey,
+        sender_attendee_id: String,
         external_user_id: &str,
         message: DataMessage,
     ) -> Result<Verdict, DataError> {
@@ -89,7 +94,7 @@ impl DataMessages {
         let mut delivered = DeliveredMessage {
             topic: message.topic,
             data: message.data,
-            sender_attendee_id: sender.to_string(),
+            sender_attendee_id,
             sender_external_user_id: external_user_id.to_owned(),
             ingest_time_ns: 0,
         };
@@ -130,17 +135,56 @@ impl DataMessages {
     }
 }
 
+impl Meeting {
+    /// DATA_MESSAGE of a client. An audience's are passed over.
+    pub(crate) fn data_message(&mut self, cx: &mut Cx<'_>, id: SessionId, message: DataMessage) {
+        let Some(session) = self.sessions.get(&id).filter(|session| session.is_on_stage()) else { return };
+        let unix_ns = cx.clock.unix(cx.now).as_nanos() as i64;
+        let (sender, external_user_id) = session.appears_as();
+        match self.data.accept(cx.now, unix_ns, sender.to_string(), external_user_id, message) {
+            Ok(Verdict::Deliver(message)) => self.deliver(cx, Some(id), message),
+            Ok(Verdict::Throttled(message)) => cx.frame(id, ServerFrame::DataMessages(vec![message])),
+            // The unmodified client checks this itself, so its sender is no such client.
+            Err(why) => self.refuse(cx, id, FrameKind::DataMessage, &why.to_string()),
+        }
+    }
+
+    /// SendDataMessage of the API, which names no attendee as its sender.
+    pub(crate) fn data_message_of_api(
+        &mut self,
+        cx: &mut Cx<'_>,
+        external_user_id: &str,
+        message: DataMessage,
+    ) -> Result<i64, DataError> {
+        let unix_ns = cx.clock.unix(cx.now).as_nanos() as i64;
+        match self.data.accept(cx.now, unix_ns, String::new(), external_user_id, message)? {
+            Verdict::Deliver(message) => {
+                let ingest_time_ns = message.ingest_time_ns;
+                self.deliver(cx, None, message);
+                Ok(ingest_time_ns)
+            }
+            Verdict::Throttled(_) => Err(DataError::Throttled),
+        }
+    }
+
+    /// What a newcomer would get.
+    pub(crate) fn kept_data_messages(&mut self, unix_ns: i64) -> Vec<DeliveredMessage> {
+        self.data.replay(unix_ns).cloned().collect()
+    }
+
+    fn deliver(&self, cx: &mut Cx<'_>, sender: Option<SessionId>, message: DeliveredMessage) {
+        let listening = self.sessions.values().filter(|session| session.is_listening());
+        let others = listening.filter(|session| !session.attendee.content && Some(session.id) != sender);
+        cx.frame_to_all(others.map(|session| session.id), ServerFrame::DataMessages(vec![message]));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::AttendeeId;
 
     fn message(topic: &str, bytes: usize, lifetime_ms: u32) -> DataMessage {
         DataMessage { topic: topic.to_owned(), data: vec![7; bytes], lifetime_ms }
-    }
-
-    fn sender() -> AttendeeKey {
-        AttendeeKey { id: AttendeeId(uuid::Uuid::from_u128(1)), content: false }
     }
 
     fn accept(
@@ -149,7 +193,7 @@ mod tests {
         ns: i64,
         message: DataMessage,
     ) -> Result<Verdict, DataError> {
-        data.accept(now, ns, sender(), "ann", message)
+        data.accept(now, ns, "someone".to_owned(), "ann", message)
     }
 
     #[test]

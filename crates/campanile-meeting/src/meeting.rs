@@ -7,18 +7,18 @@ use campanile_media::mix::{LegId, Mixer};
 use campanile_media::peer::{Peer, PeerAddr, PeerState};
 use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::{
-    Adaption, AudioStatus, AudioStreamIdInfo, ClientFrame, DataMessage, FrameKind, Index, Join, JoinAck,
-    ServerFrame, TurnCredentials, VideoCodec, close_code,
+    Adaption, AudioStatus, AudioStreamIdInfo, ClientFrame, FrameKind, Index, Join, JoinAck, ServerFrame,
+    TurnCredentials, VideoCodec, close_code,
 };
 use tracing::info;
 
 use crate::attendance::Attendance;
 use crate::audience::Demotion;
-use crate::data::{DataMessages, Verdict};
+use crate::data::DataMessages;
 use crate::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use crate::registry::Admission;
 use crate::roster::Levels;
-use crate::service::{Cx, Event};
+use crate::service::{Cx, Event, Limits};
 use crate::session::{LOST_GRACE, Phase, SILENCE_MAX, Session};
 use crate::source::Source;
 use crate::trace::{Cause, JoinStep};
@@ -75,7 +75,7 @@ pub(crate) struct Meeting {
     pub(crate) levels: Levels,
     pub(crate) last_common_codecs: Vec<VideoCodec>,
     pub(crate) seconds: u64,
-    data: DataMessages,
+    pub(crate) data: DataMessages,
     next_audio_stream_id: u32,
     /// Numbers that stand for attendees in the mixer, so that nobody hears their own content share.
     owners: BTreeMap<AttendeeId, u32>,
@@ -101,7 +101,9 @@ struct Superseded {
 }
 
 impl Meeting {
-    pub(crate) fn new(id: MeetingId, now: Instant, unix: Duration) -> Meeting {
+    pub(crate) fn new(id: MeetingId, now: Instant, unix: Duration, limits: &Limits) -> Meeting {
+        let mut mixer = Mixer::new();
+        mixer.set_voices_max(limits.voices);
         let age = unix.as_millis() as u64 * FIRST_IDS_PER_SECOND / 1000;
         let first_id = 1 + (age % FIRST_IDS_END) as u32;
         // Meetings' ticks are spread over the interval by their ids, so that a worker's load is even.
@@ -110,7 +112,7 @@ impl Meeting {
             id,
             sessions: BTreeMap::new(),
             sources: BTreeMap::new(),
-            mixer: Mixer::new(),
+            mixer,
             next_stream_id: first_id,
             next_group_id: first_id,
             offered: Vec::new(),
@@ -564,23 +566,6 @@ impl Meeting {
         };
         let entries = late.filter_map(entry).collect();
         self.tell_roster(cx, entries);
-    }
-
-    fn data_message(&mut self, cx: &mut Cx<'_>, id: SessionId, message: DataMessage) {
-        let Some(session) = self.sessions.get(&id).filter(|session| session.is_on_stage()) else { return };
-        let unix_ns = cx.clock.unix(cx.now).as_nanos() as i64;
-        let (sender, external_user_id) = session.appears_as();
-        match self.data.accept(cx.now, unix_ns, sender, external_user_id, message) {
-            Ok(Verdict::Deliver(message)) => {
-                for other in self.sessions.values() {
-                    if other.is_listening() && !other.attendee.content && other.id != id {
-                        cx.frame(other.id, ServerFrame::DataMessages(vec![message.clone()]));
-                    }
-                }
-            }
-            Ok(Verdict::Throttled(message)) => cx.frame(id, ServerFrame::DataMessages(vec![message])),
-            Err(why) => self.refuse(cx, id, FrameKind::DataMessage, &why.to_string()),
-        }
     }
 
     /// A number in the roster that nobody had before.

@@ -99,9 +99,8 @@ impl Meeting {
                 self.levels.forget(*audio_stream_id);
             }
         }
-        for session in self.sessions.values().filter(|session| session.is_listening()) {
-            cx.frame(session.id, ServerFrame::AudioStreamIdInfo(entries.clone()));
-        }
+        let listening = self.sessions.values().filter(|session| session.is_listening());
+        cx.frame_to_all(listening.map(|session| session.id), ServerFrame::AudioStreamIdInfo(entries));
     }
 
     /// Five times a second: who is heard how loudly, and whose signal suffers.
@@ -115,9 +114,8 @@ impl Meeting {
         if entries.is_empty() {
             return;
         }
-        for session in self.sessions.values().filter(|session| session.is_listening()) {
-            cx.frame(session.id, ServerFrame::AudioMetadata(entries.clone()));
-        }
+        let listening = self.sessions.values().filter(|session| session.is_listening());
+        cx.frame_to_all(listening.map(|session| session.id), ServerFrame::AudioMetadata(entries));
     }
 }
 

@@ -11,7 +11,9 @@ use campanile_media::peer::{Certificate, Kind, PeerAddr, demux, stun_username_lo
 use campanile_media::rtcp;
 use campanile_wire::api::Capabilities;
 use campanile_wire::events::EventType;
-use campanile_wire::signaling::{ClientFrame, FrameKind, ServerFrame, close_code};
+use campanile_wire::signaling::{
+    ClientFrame, DataMessage, DeliveredMessage, FrameKind, ServerFrame, close_code,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -21,6 +23,8 @@ use crate::link::MediaLink;
 use crate::meeting::Meeting;
 use crate::registry::{Admission, JoinError, Subject};
 use crate::trace::JoinTrace;
+
+pub use crate::data::DataError;
 
 /// What one worker is given at birth.
 #[derive(Debug)]
@@ -155,6 +159,13 @@ pub enum Output<'a> {
         /// What.
         frame: ServerFrame,
     },
+    /// Send this one frame on all these sessions' sockets: to be encoded once.
+    Frames {
+        /// Whose sockets; never none.
+        sessions: Vec<SessionId>,
+        /// What.
+        frame: ServerFrame,
+    },
     /// Close a session's socket, after the frames before it.
     Close {
         /// Whose socket.
@@ -231,6 +242,14 @@ pub(crate) struct Cx<'a> {
 impl Cx<'_> {
     pub(crate) fn frame(&mut self, session: SessionId, frame: ServerFrame) {
         self.outputs.signaling.push_back(Output::Frame { session, frame });
+    }
+
+    /// The same frame to all of them.
+    pub(crate) fn frame_to_all(&mut self, sessions: impl Iterator<Item = SessionId>, frame: ServerFrame) {
+        let sessions: Vec<_> = sessions.collect();
+        if !sessions.is_empty() {
+            self.outputs.signaling.push_back(Output::Frames { sessions, frame });
+        }
     }
 
     pub(crate) fn close(&mut self, session: SessionId, code: u16, reason: &'static str) {
@@ -328,12 +347,8 @@ impl MediaService {
             self.replicas.insert(admission.meeting, primary);
         }
         self.sessions.insert(session, meeting);
-        let voices = self.config.limits.voices;
-        self.meetings.entry(meeting).or_insert_with(|| {
-            let mut meeting = Meeting::new(meeting, now, unix);
-            meeting.mixer.set_voices_max(voices);
-            meeting
-        });
+        let limits = &self.config.limits;
+        self.meetings.entry(meeting).or_insert_with(|| Meeting::new(meeting, now, unix, limits));
         self.with_meeting(now, meeting, |meeting, cx| meeting.connect(cx, session, admission));
     }
 
@@ -343,6 +358,34 @@ impl MediaService {
         if let Some(&meeting) = self.sessions.get(&session) {
             self.with_meeting(now, meeting, |meeting, cx| meeting.promote(cx, session, admitted));
         }
+    }
+
+    /// SendDataMessage of the API, to everybody in the meeting and, if it has a lifetime, whoever comes within it. Returns
+    /// the time at which it was taken in, in nanoseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// As [`DataError`] says.
+    pub fn send_data_message(
+        &mut self,
+        now: Instant,
+        meeting: MeetingId,
+        external_user_id: &str,
+        message: DataMessage,
+    ) -> Result<i64, DataError> {
+        let unix = self.clock.unix(now);
+        self.meetings.entry(meeting).or_insert_with(|| Meeting::new(meeting, now, unix, &self.config.limits));
+        let mut outcome = Err(DataError::Throttled);
+        self.with_meeting(now, meeting, |meeting, cx| {
+            outcome = meeting.data_message_of_api(cx, external_user_id, message);
+        });
+        outcome
+    }
+
+    /// The data messages of a meeting that whoever came now would get, oldest first.
+    pub fn data_messages(&mut self, now: Instant, meeting: MeetingId) -> Vec<DeliveredMessage> {
+        let (host, unix_ns) = (self.host_of(meeting), self.clock.unix(now).as_nanos() as i64);
+        let meeting = self.meetings.get_mut(&host);
+        meeting.map_or_else(Vec::new, |meeting| meeting.kept_data_messages(unix_ns))
     }
 
     /// A client's socket is gone, whoever closed it.

@@ -15,7 +15,7 @@ use campanile_meeting::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use campanile_meeting::quality::AudioQuality;
 use campanile_meeting::registry::{Admission, JoinError, Subject};
 use campanile_meeting::service::{
-    Command, Event as ServiceEvent, Limits, MediaService, Output, ServiceConfig, WallClock,
+    Command, DataError, Event as ServiceEvent, Limits, MediaService, Output, ServiceConfig, WallClock,
 };
 use campanile_meeting::trace::JoinTrace;
 use campanile_wire::api::{Capabilities, MeetingFeatures};
@@ -332,6 +332,31 @@ impl World {
         let mut inner = self.inner.borrow_mut();
         let command = Command::SetCapabilities(inner.meeting, attendee, capabilities);
         inner.command(command);
+    }
+
+    /// SendDataMessage of the API, by this name; the time at which it was taken in, in nanoseconds since the Unix epoch.
+    pub fn send_data_message(
+        &self,
+        name: &str,
+        topic: &str,
+        data: &str,
+        lifetime: Duration,
+    ) -> Result<i64, DataError> {
+        let mut inner = self.inner.borrow_mut();
+        let (now, meeting) = (inner.now, inner.meeting);
+        let data = data.as_bytes().to_vec();
+        let message = DataMessage { topic: topic.to_owned(), data, lifetime_ms: lifetime.as_millis() as u32 };
+        let outcome = inner.service.send_data_message(now, meeting, name, message);
+        inner.drain();
+        outcome
+    }
+
+    /// ListDataMessages of the API: their texts.
+    pub fn data_messages(&self) -> Vec<String> {
+        let mut inner = self.inner.borrow_mut();
+        let (now, meeting) = (inner.now, inner.meeting);
+        let kept = inner.service.data_messages(now, meeting);
+        kept.into_iter().map(|message| String::from_utf8_lossy(&message.data).into_owned()).collect()
     }
 
     /// MuteAttendee.
@@ -895,6 +920,9 @@ impl Inner {
             match self.service.poll_output() {
                 None => break,
                 Some(Output::Frame { session, frame }) => self.send_frame(session, &frame),
+                Some(Output::Frames { sessions, frame }) => {
+                    sessions.into_iter().for_each(|session| self.send_frame(session, &frame));
+                }
                 Some(Output::Close { session, code, .. }) => self.close(session, code),
                 Some(Output::Event(ServiceEvent::Present { attendees, .. })) => self.present = attendees,
                 Some(Output::Event(ServiceEvent::Locked { inside, .. })) => self.locked_to = Some(inside),

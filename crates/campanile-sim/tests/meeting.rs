@@ -360,3 +360,38 @@ fn nobody_there_means_no_ticks_at_all() {
     assert_eq!(world.population().1, 0);
     assert_eq!(world.server_timeout(), None);
 }
+
+#[test]
+fn a_message_of_the_server_reaches_everybody_and_waits_for_who_comes_late() {
+    let world = World::new(Seed(71));
+    let early = world.send_data_message("the server", "chat", "before anybody came", secs(60));
+    let ann = world.join("ann");
+    let bob = world.join("bob");
+    world.run_for(secs(2));
+    let now = world.send_data_message("the server", "chat", "to whoever is here", secs(0));
+    ann.sends("chat", "from ann", secs(60));
+    world.run_for(secs(1));
+    assert!(early.expect("sent") < now.expect("sent"));
+    let texts = |page: &Page| page.client().messages.iter().map(|m| m.data.clone()).collect::<Vec<_>>();
+    let said = [&b"before anybody came"[..], b"to whoever is here"];
+    assert_eq!(texts(&ann), said);
+    assert_eq!(texts(&bob), [said[0], said[1], b"from ann"]);
+    let first = bob.client().messages[0].clone();
+    assert_eq!([first.sender_attendee_id, first.sender_external_user_id], ["", "the server"]);
+    assert_eq!(world.data_messages(), ["before anybody came", "from ann"], "what has a lifetime");
+    world.run_for(secs(62));
+    assert_eq!(world.data_messages(), [""; 0]);
+}
+
+#[test]
+fn a_message_of_the_server_keeps_the_rules_of_all_and_costs_an_empty_meeting_nothing_for_long() {
+    use campanile_meeting::service::DataError;
+    let world = World::new(Seed(72));
+    let send = |topic: &str, data: &str| world.send_data_message("", topic, data, secs(5)).map(drop);
+    assert_eq!(send("aws:chime", "x"), Err(DataError::Topic));
+    assert_eq!(send("chat", &"x".repeat(2049)), Err(DataError::Size(2049)));
+    assert_eq!((0..250).filter(|_| send("chat", "x").is_ok()).count(), 200);
+    assert_eq!(send("chat", "x"), Err(DataError::Throttled));
+    world.run_for(secs(6));
+    assert_eq!((world.population(), world.server_timeout()), ((0, 0), None));
+}

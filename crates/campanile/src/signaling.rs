@@ -111,7 +111,7 @@ async fn run(
             biased;
             outgoing = mailbox.recv() => match outgoing {
                 Some(ToSocket::Frame(bytes)) => {
-                    if !matches!(timeout(WRITE_TIMEOUT, socket.send(Message::Binary(bytes.into()))).await, Ok(Ok(()))) {
+                    if !matches!(timeout(WRITE_TIMEOUT, socket.send(Message::Binary(bytes))).await, Ok(Ok(()))) {
                         debug!(session = session.0, "a socket takes nothing any more");
                         return;
                     }

@@ -13,12 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc as control};
 use std::time::{Duration, Instant, SystemTime};
 
+use axum::body::Bytes;
 use campanile_media::peer::{PeerAddr, Transport};
 use campanile_meeting::ids::{MeetingId, SessionId};
 use campanile_meeting::quality::AudioQuality;
 use campanile_meeting::registry::{Admission, JoinError};
 use campanile_meeting::service::{MediaService, Output, ServiceConfig, WallClock};
-use campanile_wire::signaling::{ClientFrame, close_code};
+use campanile_wire::signaling::{ClientFrame, DataMessage, DeliveredMessage, close_code};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -28,7 +29,7 @@ use tracing::{error, info, warn};
 
 use crate::tcp::Tcp;
 
-pub use campanile_meeting::service::{Command, Event};
+pub use campanile_meeting::service::{Command, DataError, Event};
 
 /// Frames of all clients waiting for the worker. Beyond this, sockets are not read any further.
 const FRAMES_WAITING_MAX: usize = 1024;
@@ -79,7 +80,7 @@ pub type Mailbox = mpsc::Receiver<ToSocket>;
 #[derive(Debug)]
 pub enum ToSocket {
     /// Send this binary message.
-    Frame(Vec<u8>),
+    Frame(Bytes),
     /// Close with this code, after what came before. A mailbox that ends without it means: too slow.
     Close {
         /// The close code.
@@ -93,6 +94,8 @@ enum Control {
     Connect(SessionId, Box<Admission>, mpsc::Sender<ToSocket>),
     Promote(SessionId, Box<Result<Admission, JoinError>>),
     Command(Command),
+    SendDataMessage(MeetingId, String, DataMessage, oneshot::Sender<Result<i64, DataError>>),
+    DataMessages(MeetingId, oneshot::Sender<Vec<DeliveredMessage>>),
     AudioQuality(MeetingId, oneshot::Sender<Vec<AudioQuality>>),
     Stop,
 }
@@ -107,6 +110,26 @@ impl WorkerHandle {
     /// Tells the worker what the API has decided.
     pub fn send(&self, command: Command) {
         self.control(Control::Command(command));
+    }
+
+    /// Sends a data message to everybody in a meeting, and tells when it was taken in. To be called under the registry's
+    /// lock, as [`connect`](Self::connect) is.
+    pub fn send_data_message(
+        &self,
+        meeting: MeetingId,
+        external_user_id: String,
+        message: DataMessage,
+    ) -> oneshot::Receiver<Result<i64, DataError>> {
+        let (sender, answer) = oneshot::channel();
+        self.control(Control::SendDataMessage(meeting, external_user_id, message, sender));
+        answer
+    }
+
+    /// The data messages of a meeting that a newcomer would get; of a worker that has stopped, none.
+    pub async fn data_messages(&self, meeting: MeetingId) -> Vec<DeliveredMessage> {
+        let (sender, answer) = oneshot::channel();
+        self.control(Control::DataMessages(meeting, sender));
+        answer.await.unwrap_or_default()
     }
 
     /// How well everybody's sound gets into a meeting and back; of a worker that has stopped, nothing.
@@ -264,6 +287,15 @@ impl Worker {
                 Control::Promote(session, admitted) => {
                     self.guarded(|service| service.promote(now, session, *admitted));
                 }
+                Control::SendDataMessage(meeting, external_user_id, message, answer) => {
+                    self.guarded(|service| {
+                        let _ =
+                            answer.send(service.send_data_message(now, meeting, &external_user_id, message));
+                    });
+                }
+                Control::DataMessages(meeting, answer) => {
+                    let _ = answer.send(self.service.data_messages(now, meeting));
+                }
                 Control::AudioQuality(meeting, answer) => {
                     // Whoever asked may have gone meanwhile.
                     let _ = answer.send(self.service.audio_quality(meeting));
@@ -358,7 +390,13 @@ impl Worker {
                     Transport::Tcp => self.tcp.send(now, to.addr, segment_size, bytes),
                 },
                 Some(Output::Frame { session, frame }) => {
-                    post(&mut self.mailboxes, session, ToSocket::Frame(frame.encode(timestamp_ms)));
+                    post(&mut self.mailboxes, session, ToSocket::Frame(frame.encode(timestamp_ms).into()));
+                }
+                Some(Output::Frames { sessions, frame }) => {
+                    let bytes = Bytes::from(frame.encode(timestamp_ms));
+                    for session in sessions {
+                        post(&mut self.mailboxes, session, ToSocket::Frame(bytes.clone()));
+                    }
                 }
                 Some(Output::Close { session, code, reason }) => {
                     post(&mut self.mailboxes, session, ToSocket::Close { code, reason });

@@ -8,6 +8,8 @@ mod accounts;
 mod connections;
 #[path = "control/contract.rs"]
 mod contract;
+#[path = "control/data_messages.rs"]
+mod data_messages;
 #[path = "control/durability.rs"]
 mod durability;
 #[path = "control/events.rs"]

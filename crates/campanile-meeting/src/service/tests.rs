@@ -136,6 +136,9 @@ impl World {
             match output {
                 Output::Event(_) => {}
                 Output::Frame { session, frame } => self.frames.push((session.0, frame)),
+                Output::Frames { sessions, frame } => {
+                    self.frames.extend(sessions.iter().map(|session| (session.0, frame.clone())));
+                }
                 Output::Close { session, code, .. } => self.closed.push((session.0, code)),
                 Output::Datagrams { segment_size, bytes, .. } => {
                     self.datagrams += bytes.len().div_ceil(segment_size);

@@ -6,6 +6,7 @@
 //! which exists once IAM has let the call pass and the audit log knows of it.
 
 mod attendees;
+mod data_messages;
 mod drain;
 pub mod errors;
 mod events;
@@ -212,6 +213,9 @@ enum Operation {
     ListEvents,
     /// An extension: how well everybody's sound gets here and back.
     GetMeetingQuality,
+    /// Extensions: data messages from the server.
+    ListDataMessages,
+    SendDataMessage,
     /// Extensions: what a moderator does.
     LockMeeting,
     MuteAttendee,
@@ -242,6 +246,8 @@ impl Operation {
                 | Op::ListEvents
                 | Op::GetJoinTrace
                 | Op::GetMeetingQuality
+                | Op::ListDataMessages
+                | Op::SendDataMessage
                 | Op::LockMeeting
                 | Op::MuteAttendee
                 | Op::RemoveAttendee
@@ -274,6 +280,8 @@ impl Operation {
             Operation::ListClientEvents => "ListClientEvents",
             Operation::ListEvents => "ListEvents",
             Operation::GetMeetingQuality => "GetMeetingQuality",
+            Operation::ListDataMessages => "ListDataMessages",
+            Operation::SendDataMessage => "SendDataMessage",
             Operation::LockMeeting => "LockMeeting",
             Operation::MuteAttendee => "MuteAttendee",
             Operation::RemoveAttendee => "RemoveAttendee",
@@ -355,6 +363,8 @@ fn route(method: &Method, path: &str, query: &[(Vec<u8>, Vec<u8>)]) -> Result<Ro
 fn extension<'p>(method: &str, path: &'p [&'p str]) -> Option<(Operation, Option<&'p &'p str>)> {
     Some(match (method, path) {
         ("GET", ["quality"]) => (Operation::GetMeetingQuality, None),
+        ("GET", ["data-messages"]) => (Operation::ListDataMessages, None),
+        ("POST", ["data-messages"]) => (Operation::SendDataMessage, None),
         ("POST", ["lock"]) => (Operation::LockMeeting, None),
         ("DELETE", ["lock"]) => (Operation::UnlockMeeting, None),
         ("POST", ["attendees", attendee, "mute"]) => (Operation::MuteAttendee, Some(attendee)),
@@ -413,6 +423,8 @@ async fn answer(
         Operation::ListEvents => events::list(call).await,
         Operation::GetJoinTrace => attendees::get_join_trace(&call, meeting()?, attendee()?),
         Operation::GetMeetingQuality => quality::get(call, meeting()?).await,
+        Operation::ListDataMessages => data_messages::list(call, meeting()?).await,
+        Operation::SendDataMessage => data_messages::send(call, meeting()?).await,
         Operation::LockMeeting => moderation::lock(call, meeting()?).await,
         Operation::UnlockMeeting => moderation::unlock(call, meeting()?).await,
         Operation::MuteAttendee => moderation::mute(call, meeting()?, attendee()?).await,
