@@ -24,6 +24,8 @@ use crate::source::{Source, Subscriber};
 const REST: Duration = Duration::from_secs(3);
 /// Less is given only when it has been too much for this long: an estimate may be wrong for a moment.
 const GRACE: Duration = Duration::from_millis(700);
+/// Below this share of what is sent, an estimate is not wrong by chance.
+const SEVERE: f64 = 0.7;
 /// The same for nothing at all: just after congestion an estimate is lower than the network.
 const PAUSE_GRACE: Duration = Duration::from_millis(2500);
 /// Paced packets that wait for longer than this are more than the network bears: what comes next is not sent.
@@ -114,14 +116,14 @@ impl Subscriber {
         Ask { priority: self.share.priority, ladder, wanted, current, follows, rests }
     }
 
-    fn take_share(&mut self, now: Instant, ask: &Ask<'_>, mut rung: Option<usize>) {
+    fn take_share(&mut self, now: Instant, ask: &Ask<'_>, mut rung: Option<usize>, severe: bool) {
         let current = ask.current.min(ask.wanted);
         if current <= rung {
             self.share.excess_since = None;
         } else if self.share.state != ShareState::Late {
             let excess = now - *self.share.excess_since.get_or_insert(now);
             match rung {
-                _ if excess < GRACE => rung = current,
+                _ if excess < GRACE && !severe => rung = current,
                 None if excess < PAUSE_GRACE => rung = ask.ladder.iter().position(|rung| rung.flowing),
                 _ => {}
             }
@@ -157,10 +159,12 @@ impl Meeting {
                 self.sources[group_id].subscribers[*at].ask(now, &ladders[group_id], follows)
             };
             let asks: Vec<Ask<'_>> = theirs.iter().map(ask).collect();
+            let held: Bitrate = asks.iter().filter_map(|ask| Some(ask.ladder[ask.current?].bitrate)).sum();
+            let severe = budget.is_some_and(|budget| budget.rate < held.scaled(SEVERE));
             let rungs = allocate(&asks, budget);
             for (((_, group_id, at), ask), rung) in theirs.iter().zip(&asks).zip(rungs) {
                 let Some(source) = self.sources.get_mut(group_id) else { continue };
-                source.subscribers[*at].take_share(now, ask, rung);
+                source.subscribers[*at].take_share(now, ask, rung, severe);
             }
         }
         for source in self.sources.values_mut() {

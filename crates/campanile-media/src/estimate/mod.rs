@@ -40,6 +40,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// Packets leave at most this much faster than the estimate: a frame may be spread over its interval, but a keyframe
 /// must not take seconds.
 const PACING_FACTOR: f64 = 2.5;
+/// The same once the network has refused more: what waits, waits here.
+const PACING_FACTOR_LIMITED: f64 = 1.5;
 
 /// Learns what the network to one peer bears.
 #[derive(Debug, Default)]
@@ -160,7 +162,8 @@ impl Estimator {
     /// How fast packets may leave; `None` for at once.
     pub fn pacing_rate(&self) -> Option<Bitrate> {
         let estimate = self.estimate()?;
-        Some(self.probes.active().unwrap_or(estimate.scaled(PACING_FACTOR)))
+        let factor = if self.is_limited() { PACING_FACTOR_LIMITED } else { PACING_FACTOR };
+        Some(self.probes.active().unwrap_or(estimate.scaled(factor)))
     }
 
     /// Whether padding should fill up what is sent, to probe.

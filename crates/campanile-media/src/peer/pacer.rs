@@ -15,8 +15,8 @@ const BURST: Duration = Duration::from_millis(10);
 /// Packets that may wait: a large keyframe of each of a few sources. Who fills this is not listening to
 /// [`Pacer::backlog`].
 const PACKETS_MAX: usize = 1024;
-/// What repairs may take of the pacing rate, which is 2.5 times the estimate: a quarter of the estimate, which repairs a
-/// loss of one in five; and what they may take at once, in time at that rate.
+/// What repairs may take of the pacing rate, which is 2.5 times the estimate, less once the network is full: a quarter of
+/// the estimate repairs a loss of one in five. And what they may take at once, in time at that rate.
 const REPAIRS_SHARE: f64 = 0.1;
 const REPAIRS_BURST: Duration = Duration::from_millis(300);
 /// Buffers kept for the next packets.
