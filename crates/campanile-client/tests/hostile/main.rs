@@ -3,6 +3,7 @@
 
 mod attacker;
 mod dtls;
+mod flood;
 mod ice;
 mod rtp;
 mod signaling;

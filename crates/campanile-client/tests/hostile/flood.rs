@@ -1,0 +1,75 @@
+//! Strangers' datagrams by the thousand: 10,000 a second of checks, ClientHellos and SRTP from addresses that nobody has
+//! validated. `CAMPANILE_FLOOD_SECONDS=60` makes a benchmark of it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, interval};
+
+use crate::Scene;
+use crate::attacker::{Attacker, BINDING_REQUEST, attribute, client_hello, random, stun};
+
+const PER_SECOND: u32 = 10_000;
+const STRANGERS: u8 = 200;
+const TURN: Duration = Duration::from_millis(10);
+
+/// CPU time of the server's media thread so far, in ticks of 10 ms (proc(5)).
+fn worker_ticks() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    let of_workers = stats.filter(|stat| stat.contains("(media-worker)"));
+    let ticks = |stat: String| -> u64 {
+        let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+    };
+    of_workers.map(ticks).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_flood_ten_thousand_strangers_datagrams_a_second_cost_nobody_their_session() {
+    let scene = Scene::new("bad-flood").await;
+    let mut eve = Attacker::enter(&scene.invitation()).await;
+    let seconds =
+        std::env::var("CAMPANILE_FLOOD_SECONDS").ok().map_or(2, |text| text.parse().expect("a number"));
+    let mut strangers = Vec::new();
+    for number in 1..=STRANGERS {
+        let address = SocketAddr::from((Ipv4Addr::new(127, 1, 1, number), 0));
+        strangers.push(UdpSocket::bind(address).await.expect("all of 127/8 is this machine"));
+    }
+    let username = eve.username();
+    let named = [(attribute::USERNAME, username.as_bytes())];
+    let mut datagrams = vec![
+        stun(BINDING_REQUEST, &[], None),
+        stun(BINDING_REQUEST, &named, None),
+        stun(BINDING_REQUEST, &named, Some("not the password")),
+        client_hello(),
+    ];
+    datagrams.extend((0..4).map(|_| [&[0x80, 111][..], &random::<100>()].concat()));
+    let (began, before) = (Instant::now(), worker_ticks());
+    let mut turns = interval(TURN);
+    let mut sent = 0_usize;
+    while began.elapsed() < Duration::from_secs(seconds) {
+        turns.tick().await;
+        for _ in 0..PER_SECOND * TURN.as_millis() as u32 / 1000 {
+            let stranger = &strangers[sent % strangers.len()];
+            let _ = stranger.send_to(&datagrams[sent % datagrams.len()], eve.media).await;
+            sent += 1;
+        }
+    }
+    let took = began.elapsed().as_secs_f64();
+    let cpu = (worker_ticks() - before) as f64 / took;
+    println!(
+        "{sent} strangers' datagrams in {took:.1} s: the media thread took {cpu:.1} % of a core, three people included"
+    );
+    for stranger in &strangers {
+        let mut buffer = [0; 2048];
+        let answer = stranger.try_recv(&mut buffer);
+        assert!(
+            answer.is_err() || buffer[..2] == [1, 0x11],
+            "nothing is said to strangers, but that a check was wrong"
+        );
+    }
+    assert!(eve.check().await && eve.hears().await);
+    scene.is_undisturbed().await;
+}
