@@ -12,6 +12,7 @@ mod generator;
 mod janus;
 mod plain;
 mod report;
+mod srtp;
 mod system;
 mod video;
 
@@ -58,6 +59,12 @@ enum Work {
         #[arg(long, value_name = "FILE")]
         speech: PathBuf,
     },
+    /// Mixing for many over ICE, DTLS and SRTP, by itself; what silence and empty meetings cost; the delay it adds.
+    Srtp {
+        /// Raw 48 kHz mono 16-bit little-endian samples.
+        #[arg(long, value_name = "FILE")]
+        speech: PathBuf,
+    },
     /// Forwarding, beside Janus' VideoRoom.
     Video,
     /// Campanile's worker for people over bare RTP; runs until its standard input ends.
@@ -85,6 +92,15 @@ fn main() -> ExitCode {
     };
     let outcome = match options.work {
         Work::Audio { speech } => system::pin_generator().and_then(|()| audio::run(&plan, &speech)),
+        Work::Srtp { speech } => {
+            return match srtp::run(&plan, &speech) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(failure) => {
+                    eprintln!("{failure}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
         Work::Video => system::pin_generator().and_then(|()| video::run(&plan)),
         Work::PlainServer { meetings, people, voices, first_port } => {
             return plain::serve(meetings, people, voices, first_port);

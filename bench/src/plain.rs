@@ -25,22 +25,11 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) async fn serve(meetings: usize, people: usize, voices: usize, first_port: u16) -> ExitCode {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let media_address = socket.local_addr().expect("bound");
-    let worker = worker::start(WorkerConfig {
-        socket,
-        listener: None,
-        service: ServiceConfig {
-            certificate: Certificate::generate().expect("a key can be made"),
-            candidates: Candidates { udp: Some(media_address), tcp: None },
-            allow_plain: true,
-            limits: Limits { voices, ..Limits::default() },
-        },
-        seed: [5; 32],
-        events: tokio::sync::mpsc::unbounded_channel().0,
-    })
-    .expect("a worker");
+    let worker = start(socket, true, voices);
     for number in 0..meetings * people {
-        let port = first_port + number as u16;
-        join(&worker, number / people, number, SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await;
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, first_port + number as u16));
+        let audio = PlainSection::new(SectionKind::Audio, "0", Direction::SendRecv);
+        join(&worker, number / people, number, plain_offer(addr, &[audio])).await;
     }
     println!("{}", media_address.port());
     // The end of standard input, wherever that comes from.
@@ -50,10 +39,63 @@ pub(crate) async fn serve(meetings: usize, people: usize, voices: usize, first_p
     ExitCode::SUCCESS
 }
 
-async fn join(worker: &WorkerHandle, meeting: usize, number: usize, addr: SocketAddr) {
+/// A worker as the product starts it, which also takes people over bare RTP if that is allowed.
+pub(crate) fn start(socket: UdpSocket, allow_plain: bool, voices: usize) -> WorkerHandle {
+    let media_address = socket.local_addr().expect("bound");
+    worker::start(WorkerConfig {
+        socket,
+        listener: None,
+        service: ServiceConfig {
+            certificate: Certificate::generate().expect("a key can be made"),
+            candidates: Candidates { udp: Some(media_address), tcp: None },
+            allow_plain,
+            limits: Limits { voices, ..Limits::default() },
+        },
+        seed: [5; 32],
+        events: tokio::sync::mpsc::unbounded_channel().0,
+    })
+    .expect("a worker")
+}
+
+/// Person number so-and-so joins with this offer, and is looked after from then on. Returns the answer.
+pub(crate) async fn join(worker: &WorkerHandle, meeting: usize, number: usize, offer: String) -> String {
+    let (session, mut mailbox) = connect(worker, meeting, number).await;
+    let subscribe = Subscribe {
+        duplex: Duplex::Receive,
+        send_streams: Vec::new(),
+        receive_stream_ids: Vec::new(),
+        sdp: Sdp::Plain(offer),
+        audio_host: Some("bench".to_owned()),
+        audio_muted: false,
+        video_subscriptions: Vec::new(),
+    };
+    worker.frame(session, ClientFrame::Subscribe(Box::new(subscribe))).await;
+    let answer = loop {
+        let Some(ToSocket::Frame(bytes)) = mailbox.recv().await else { panic!("turned away") };
+        match decode_server(&bytes).expect("our own frame") {
+            ServerFrame::SubscribeAck(ack) => match ack.sdp {
+                Sdp::Plain(answer) => break answer,
+                Sdp::Deflated(_) => panic!("nobody has asked for a compressed answer"),
+            },
+            ServerFrame::Error { status, description, .. } => panic!("{status} {description}"),
+            _ => {}
+        }
+    };
+    tokio::spawn(attend(worker.clone(), session, mailbox));
+    answer
+}
+
+/// The one person of a meeting joins, and their connection breaks.
+pub(crate) async fn come_and_go(worker: &WorkerHandle, meeting: usize) {
+    let (session, _) = connect(worker, meeting, meeting).await;
+    worker.disconnected(session).await;
+}
+
+/// Comes with a token and sends JOIN.
+async fn connect(worker: &WorkerHandle, meeting: usize, number: usize) -> (SessionId, Mailbox) {
     let id =
         |kind: u128, number: usize| Uuid::from_u128((kind << 64) | (0x9e37_79b9_7f4a_7c15 * number as u128));
-    let (session, mut mailbox) = worker.connect(Admission {
+    let (session, mailbox) = worker.connect(Admission {
         meeting: MeetingId(id(1, meeting)),
         primary: None,
         attendee: AttendeeKey { id: AttendeeId(id(2, number)), content: false },
@@ -78,26 +120,7 @@ async fn join(worker: &WorkerHandle, meeting: usize, number: usize, addr: Socket
         max_videos: None,
     };
     worker.frame(session, ClientFrame::Join(join)).await;
-    let audio = PlainSection::new(SectionKind::Audio, "0", Direction::SendRecv);
-    let subscribe = Subscribe {
-        duplex: Duplex::Receive,
-        send_streams: Vec::new(),
-        receive_stream_ids: Vec::new(),
-        sdp: Sdp::Plain(plain_offer(addr, &[audio])),
-        audio_host: Some("bench".to_owned()),
-        audio_muted: false,
-        video_subscriptions: Vec::new(),
-    };
-    worker.frame(session, ClientFrame::Subscribe(Box::new(subscribe))).await;
-    loop {
-        let Some(ToSocket::Frame(bytes)) = mailbox.recv().await else { panic!("turned away") };
-        match decode_server(&bytes).expect("our own frame") {
-            ServerFrame::SubscribeAck(_) => break,
-            ServerFrame::Error { status, description, .. } => panic!("{status} {description}"),
-            _ => {}
-        }
-    }
-    tokio::spawn(attend(worker.clone(), session, mailbox));
+    (session, mailbox)
 }
 
 /// Reads what comes, and pings.

@@ -13,6 +13,8 @@ use crate::Failure;
 const SERVER_CORE: usize = 0;
 /// The core of this generator.
 const GENERATOR_CORE: usize = 1;
+/// For a new thread to run for the first time.
+const THREAD_START: Duration = Duration::from_secs(5);
 /// Ticks in a second of `/proc/stat`: `USER_HZ`, 100 on every Linux that this runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -57,6 +59,63 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// One thread of this process, by its name: on the server's core from now on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Thread(u32);
+
+impl Thread {
+    /// The ids of all threads of this name.
+    pub(crate) fn ids(name: &str) -> Result<Vec<u32>, Failure> {
+        let tasks = fs::read_dir("/proc/self/task").map_err(|error| error.to_string())?;
+        let named = |path: &Path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name);
+        let ids = tasks.flatten().filter(|task| named(&task.path()));
+        Ok(ids.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    /// The thread of this name that was not there `before`.
+    pub(crate) fn pinned(name: &str, before: &[u32]) -> Result<Thread, Failure> {
+        let begun = Instant::now();
+        // A thread takes its name itself, once it runs.
+        let id = loop {
+            match Thread::ids(name)?.into_iter().find(|id| !before.contains(id)) {
+                Some(id) => break id,
+                None if begun.elapsed() > THREAD_START => return Err(format!("there is no thread {name}")),
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        let core = SERVER_CORE.to_string();
+        let pinned = Command::new("taskset")
+            .args(["--pid", "--cpu-list", &core, &id.to_string()])
+            .stdout(Stdio::null())
+            .status();
+        match pinned {
+            Ok(status) if status.success() => Ok(Thread(id)),
+            _ => Err("two cores are needed: one for the server, one for the generator".into()),
+        }
+    }
+
+    /// Its CPU time, and how often it has gone to sleep.
+    pub(crate) fn so_far(self) -> Result<(Duration, u64), Failure> {
+        let read = |file: &str| {
+            fs::read_to_string(format!("/proc/self/task/{}/{file}", self.0))
+                .map_err(|error| error.to_string())
+        };
+        let cpu = read("schedstat")?.split(' ').next().and_then(|nanos| nanos.parse().ok());
+        let status = read("status")?;
+        let sleeps = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let sleeps = sleeps.and_then(|count| count.trim().parse().ok());
+        Ok((Duration::from_nanos(cpu.ok_or("no schedstat")?), sleeps.ok_or("no count of sleeps")?))
+    }
+}
+
+/// Memory of this process that is in use, in bytes.
+pub(crate) fn resident() -> Result<u64, Failure> {
+    let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
+    Ok(1024 * kilobytes.ok_or("the system does not tell")?)
 }
 
 /// Keeps this process off the server's core.

@@ -15,6 +15,7 @@ pub(crate) const USAGE: &str = "\
 cargo xtask bench [NAME...] [--short] [--write] [ARGS...]
   api        creating meetings and attendees at 500 requests a second with durable writes
   audio      mixing, beside Debian's Janus AudioBridge, and how good it sounds
+  srtp       mixing for many over SRTP, silence, empty meetings, and the delay that the server adds
   join       how fast a browser gets in
   reconnect  how long a browser's session is interrupted by what breaks it
   restart    how long 200 clients hear nothing when the server dies, or drains, and starts again
@@ -50,6 +51,7 @@ pub(crate) fn run_bench(args: &[String]) -> Result<(), Failure> {
         let measured = match name {
             "api" => bench_api::api(short)?,
             "audio" => audio(&wanted)?,
+            "srtp" => srtp(&wanted)?,
             "video" => video(&wanted)?,
             "join" => return join(&wanted),
             "reconnect" => outages::reconnect(short)?,
@@ -88,6 +90,12 @@ fn video(wanted: &Wanted<'_>) -> Result<String, Failure> {
     setup::tools(&[setup::JANUS], false)?;
     run(&mut cargo(&["build", "--release", "--package", "campanile"]))?;
     beside(wanted, &["video"])
+}
+
+/// Mixing over ICE, DTLS and SRTP, by itself.
+fn srtp(wanted: &Wanted<'_>) -> Result<String, Failure> {
+    setup::tools(&[setup::ESPEAK, setup::SOX], false)?;
+    beside(wanted, &["srtp", "--speech", &speech()?.to_string_lossy()])
 }
 
 /// Runs the side-by-side harness; the report is what it prints.

@@ -1,0 +1,463 @@
+//! Mixed audio for many over ICE, DTLS and SRTP, through the product's worker: handshakes are real, only the sockets of
+//! signaling are left out (frames end in their mailboxes). The worker is a thread of this process, alone on the server's core;
+//! its CPU time is the kernel's account of that thread, system calls included.
+//!
+//! Also what a thousand silent people cost beside the bare cost of sealing and sending to them, what five thousand meetings
+//! cost that everybody has left, and how long a sound takes through the server.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use campanile::worker::WorkerHandle;
+use campanile_client::transport::{PeerDescription, Received, Transport, TransportOutput};
+use campanile_media::mix::FRAME_SAMPLES;
+use campanile_media::rtp::{self, RtpHeader};
+use campanile_opus::{Application, Bandwidth, Channels, Decoder, Encoder, EncoderConfig, Signal};
+use tokio::runtime::Runtime;
+
+use crate::generator::{TICK, speech};
+use crate::system::{Thread, pin_generator, resident};
+use crate::{Failure, Plan, plain};
+
+/// As the product names its thread.
+const WORKER: &str = "media-worker";
+const OPUS: u8 = 111;
+const AUDIO_LEVEL: u8 = 1;
+/// 20 ms of nothing: CELT, 48 kHz mono, all-zero (RFC 6716 section 3.1).
+const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+/// Sending is spread over the tick in as many steps, as arrivals of independent clients would be.
+const STEPS: usize = 10;
+/// What AES-GCM appends (RFC 7714 section 14.2); nothing else is chosen here.
+const GCM_TAG_BYTES: usize = 16;
+/// A tenth of a second of tone every half a second, in samples.
+const BURST: usize = 4_800;
+const BURST_PERIOD: usize = 24_000;
+/// For one person to get in.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A tenth of a second between looks at what ICE and DTLS have to do.
+const TIMERS_TICKS: u32 = 5;
+/// Meetings that everybody has left, how long the server keeps their people's places, and how long it is watched after.
+const EMPTY_MEETINGS: usize = 5_000;
+const GRACE: Duration = Duration::from_secs(15);
+const WATCHED: Duration = Duration::from_secs(10);
+
+struct Case {
+    name: &'static str,
+    meetings: usize,
+    people: usize,
+    talkers: usize,
+}
+
+const CASES: [Case; 3] = [
+    Case { name: "250 people, 3 talking", meetings: 1, people: 250, talkers: 3 },
+    Case { name: "10 meetings of 250, 3 talking in each", meetings: 10, people: 250, talkers: 3 },
+    Case { name: "4 meetings of 250, all silent", meetings: 4, people: 250, talkers: 0 },
+];
+
+/// Measures all cases and prints them (in a short run, without the largest).
+pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<(), Failure> {
+    let frames = speech(speech_file)?;
+    // Before any other thread is there, so that all inherit it.
+    pin_generator()?;
+    println!("| over SRTP | share of a core | per person and tick | delivered | |\n|---|---|---|---|---|");
+    for case in CASES.iter().filter(|case| !plan.short || case.meetings * case.people <= 1_000) {
+        let mut bench = Bench::start(&frames)?;
+        for number in 0..case.meetings * case.people {
+            bench.join(number / case.people, number % case.people < case.talkers)?;
+        }
+        bench.run(plan.warm)?;
+        let (before, _) = bench.thread.so_far()?;
+        let began = Instant::now();
+        let traffic = bench.run(plan.measured)?;
+        let used = (bench.thread.so_far()?.0 - before).as_secs_f64();
+        let people = bench.people.len() as f64;
+        let flaw = match () {
+            () if traffic.received < traffic.sent * 999 / 1_000 => "does not count: too few delivered",
+            () if traffic.latest > TICK => "does not count: the generator could not keep time",
+            () => "",
+        };
+        println!(
+            "| {} | {:.2} % | {:.2} µs | {:.2} % | {flaw} |",
+            case.name,
+            100.0 * used / began.elapsed().as_secs_f64(),
+            1e6 * used / (people * f64::from(traffic.ticks)),
+            100.0 * traffic.received as f64 / traffic.sent as f64,
+        );
+        if case.talkers == 0 {
+            println!(
+                "| sealing and sending alone, one system call each | | {:.2} µs | | |",
+                bench.bare_cost()?
+            );
+        }
+        bench.worker.stop();
+    }
+    delay(plan)?;
+    empty_meetings()
+}
+
+/// One server and all people of a case.
+struct Bench<'a> {
+    runtime: Runtime,
+    worker: WorkerHandle,
+    thread: Thread,
+    server: SocketAddr,
+    frames: &'a [Vec<u8>],
+    people: Vec<Person>,
+    tick: u32,
+}
+
+struct Person {
+    socket: UdpSocket,
+    transport: Transport,
+    connected: bool,
+    talks: bool,
+    at: usize,
+    /// One packet in so many is opened.
+    opens: u16,
+    /// What was opened last: when it came, and what it carried.
+    heard: Vec<(Instant, Vec<u8>)>,
+}
+
+/// What was sent and came back.
+#[derive(Default)]
+struct Traffic {
+    ticks: u32,
+    sent: u64,
+    received: u64,
+    /// The most that a step came after it was due.
+    latest: Duration,
+}
+
+fn text(error: impl ToString) -> Failure {
+    error.to_string()
+}
+
+fn local_socket() -> Result<UdpSocket, Failure> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(text)?;
+    Ok(socket)
+}
+
+impl<'a> Bench<'a> {
+    fn start(frames: &'a [Vec<u8>]) -> Result<Bench<'a>, Failure> {
+        let socket = local_socket()?;
+        let server = socket.local_addr().map_err(text)?;
+        let before = Thread::ids(WORKER)?;
+        let worker = plain::start(socket, false, 8);
+        let thread = Thread::pinned(WORKER, &before)?;
+        // Its one thread empties the mailboxes.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.map_err(text)?;
+        Ok(Bench { runtime, worker, thread, server, frames, people: Vec::new(), tick: 0 })
+    }
+
+    /// One more person, until their media path stands.
+    fn join(&mut self, meeting: usize, talks: bool) -> Result<(), Failure> {
+        let socket = local_socket()?;
+        socket.connect(self.server).map_err(text)?;
+        socket.set_nonblocking(true).map_err(text)?;
+        let local = socket.local_addr().map_err(text)?;
+        let number = self.people.len();
+        let transport = Transport::new(Instant::now(), local)?;
+        let mut person = Person {
+            socket,
+            transport,
+            connected: false,
+            talks,
+            at: 61 * number % self.frames.len(),
+            opens: 100,
+            heard: Vec::new(),
+        };
+        let offer = person.offer(number as u32);
+        let answer = self.runtime.block_on(plain::join(&self.worker, meeting, number, offer));
+        person.transport.accept(Instant::now(), &PeerDescription::parse(&answer))?;
+        let begun = Instant::now();
+        while !person.connected {
+            if begun.elapsed() > PATIENCE {
+                return Err(format!("person {number} did not get in"));
+            }
+            person.receive()?;
+            person.transport.handle_timeout(Instant::now());
+            person.flush()?;
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        self.people.push(person);
+        Ok(())
+    }
+
+    /// Lets them talk for so long.
+    fn run(&mut self, time: Duration) -> Result<Traffic, Failure> {
+        let mut traffic =
+            Traffic { ticks: (time.as_millis() / TICK.as_millis()) as u32, ..Traffic::default() };
+        let start = Instant::now();
+        for tick in 0..traffic.ticks {
+            for step in 0..STEPS {
+                let due = start + TICK * tick + TICK * step as u32 / STEPS as u32;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                for person in self.people.iter_mut().skip(step).step_by(STEPS) {
+                    let payload = if person.talks { &self.frames[person.at][..] } else { &SILENCE[..] };
+                    person.at = (person.at + 1) % self.frames.len();
+                    person.send(self.tick, if person.talks { 20 } else { 127 }, payload)?;
+                    traffic.sent += 1;
+                    traffic.received += person.receive()?;
+                    if self.tick.is_multiple_of(TIMERS_TICKS) {
+                        person.transport.handle_timeout(Instant::now());
+                    }
+                    person.flush()?;
+                }
+                traffic.latest = traffic.latest.max(due.elapsed());
+            }
+            self.tick += 1;
+        }
+        Ok(traffic)
+    }
+
+    /// Microseconds to seal 20 ms of silence for one person and send it by one system call.
+    fn bare_cost(&mut self) -> Result<f64, Failure> {
+        const ROUNDS: u32 = 100;
+        let cpu = || {
+            let text = std::fs::read_to_string("/proc/thread-self/schedstat").map_err(text)?;
+            let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
+            Ok::<_, Failure>(Duration::from_nanos(nanos.ok_or("no schedstat")?))
+        };
+        let before = cpu()?;
+        for _ in 0..ROUNDS {
+            for person in &mut self.people {
+                person.send(self.tick, 127, &SILENCE)?;
+                person.flush()?;
+            }
+            self.tick += 1;
+        }
+        let sends = self.people.len() as u32 * ROUNDS;
+        Ok((cpu()? - before).as_secs_f64() * 1e6 / f64::from(sends))
+    }
+}
+
+impl Person {
+    fn offer(&self, ssrc: u32) -> String {
+        let (local, transport) = (self.transport.local(), self.transport.sdp_lines("actpass"));
+        let (ip, port) = (local.ip(), local.port());
+        format!(
+            "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+             m=audio {port} UDP/TLS/RTP/SAVPF {OPUS}\r\nc=IN IP4 {ip}\r\n\
+             a=candidate:1 1 udp 2122260223 {ip} {port} typ host generation 0\r\n{transport}a=mid:0\r\n\
+             a=extmap:{AUDIO_LEVEL} urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\na=sendrecv\r\n\
+             a=msid:audio microphone\r\na=rtcp-mux\r\na=rtpmap:{OPUS} opus/48000/2\r\n\
+             a=fmtp:{OPUS} minptime=10;useinbandfec=1\r\na=ssrc:{ssrc} cname:bench\r\n",
+            ssrc = ssrc + 1
+        )
+    }
+
+    fn send(&mut self, tick: u32, level_db: u8, payload: &[u8]) -> Result<(), Failure> {
+        let sent = self.transport.send_rtp(|out| {
+            let level: [(u8, &[u8]); 1] = [(AUDIO_LEVEL, &[level_db])];
+            rtp::write_header(out, OPUS, tick == 0, tick as u16, tick * 960, 7, &level);
+            out.extend_from_slice(payload);
+        });
+        if sent { Ok(()) } else { Err("a packet could not be sealed".into()) }
+    }
+
+    /// Sends what waits.
+    fn flush(&mut self) -> Result<(), Failure> {
+        while let Some(output) = self.transport.poll() {
+            match output {
+                // What the kernel has no room for is lost, and shows in what is delivered.
+                TransportOutput::Transmit { bytes, .. } => drop(self.socket.send(&bytes)),
+                TransportOutput::Connected => self.connected = true,
+                TransportOutput::Failed(why) => return Err(why.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what has come, and returns how many packets of audio that was.
+    fn receive(&mut self) -> Result<u64, Failure> {
+        self.heard.clear();
+        let (mut count, mut buffer) = (0, [0; 2048]);
+        loop {
+            let (length, from) = match self.socket.recv_from(&mut buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(count),
+                Err(error) => return Err(text(error)),
+            };
+            let bytes = &mut buffer[..length];
+            if self.transport.receive(Instant::now(), from, bytes) != Received::Rtp {
+                continue;
+            }
+            count += 1;
+            let Ok(header) = RtpHeader::parse_sealed(bytes) else { continue };
+            if !header.sequence.is_multiple_of(self.opens) {
+                continue;
+            }
+            if !self.transport.open_rtp(bytes, &header) {
+                return Err("a packet of the server's does not open".into());
+            }
+            let payload = header.header_len..length - GCM_TAG_BYTES;
+            self.heard.push((Instant::now(), buffer[payload].to_vec()));
+        }
+    }
+}
+
+/// How long bursts of a tone take through the server: from the moment at which a packet could be there at the earliest, to
+/// the moment at which the packet is there that sounds at the same height of the burst.
+fn delay(plan: &Plan) -> Result<(), Failure> {
+    let (packets, onsets) = bursts()?;
+    println!("\n| delay added by the server | median | 99 % | most | bursts |\n|---|---|---|---|---|");
+    for jitter in [Duration::ZERO, Duration::from_millis(30)] {
+        let mut bench = Bench::start(&packets)?;
+        bench.join(0, true)?;
+        bench.join(0, false)?;
+        let mut delays_ms = bench.follow_bursts(plan.warm, plan.measured, jitter, &onsets)?;
+        bench.worker.stop();
+        delays_ms.sort_by(f64::total_cmp);
+        let at = |share: f64| delays_ms.get((share * (delays_ms.len() as f64 - 1.0)) as usize);
+        let [median, most_of, most] = [0.5, 0.99, 1.0].map(|share| at(share).copied().unwrap_or(f64::NAN));
+        println!(
+            "| {} ms of jitter on the way in | {median:.1} ms | {most_of:.1} ms | {most:.1} ms | {} |",
+            jitter.as_millis(),
+            delays_ms.len()
+        );
+    }
+    Ok(())
+}
+
+/// Two seconds of bursts in packets, to be repeated; and at which samples, counted from the first, a listener without any
+/// server between would hear one begin.
+fn bursts() -> Result<(Vec<Vec<u8>>, Vec<usize>), Failure> {
+    let mut encoder = Encoder::new(EncoderConfig {
+        channels: Channels::Mono,
+        application: Application::Celt,
+        bitrate_bps: 64_000,
+        complexity: 5,
+        signal: Signal::Music,
+        bandwidth: Bandwidth::Full,
+    })
+    .map_err(text)?;
+    let tone = |sample: usize| {
+        let sounds = sample % BURST_PERIOD < BURST;
+        if sounds { 0.3 * (std::f32::consts::TAU * 1_000.0 * sample as f32 / 48_000.0).sin() } else { 0.0 }
+    };
+    let mut packets = Vec::new();
+    for frame in 0..4 * BURST_PERIOD / FRAME_SAMPLES {
+        let pcm: Vec<f32> = (frame * FRAME_SAMPLES..(frame + 1) * FRAME_SAMPLES).map(tone).collect();
+        let mut packet = [0; 500];
+        let length = encoder.encode_f32(&pcm, &mut packet).map_err(text)?;
+        packets.push(packet[..length].to_vec());
+    }
+    let mut ear = Ear::new()?;
+    let mut onsets = Vec::new();
+    for (frame, packet) in packets.iter().enumerate() {
+        onsets.extend(ear.hear(packet)?.map(|at| frame * FRAME_SAMPLES + at));
+    }
+    Ok((packets, onsets))
+}
+
+/// Hears bursts begin.
+struct Ear {
+    decoder: Decoder,
+    quiet_samples: usize,
+}
+
+impl Ear {
+    fn new() -> Result<Ear, Failure> {
+        Ok(Ear { decoder: Decoder::new(Channels::Mono).map_err(text)?, quiet_samples: BURST_PERIOD })
+    }
+
+    /// The sample of this packet at which a burst begins, if one does: the first at half its height after a pause.
+    fn hear(&mut self, packet: &[u8]) -> Result<Option<usize>, Failure> {
+        let (mut pcm, mut onset) = ([0.0; FRAME_SAMPLES], None);
+        self.decoder.decode_f32(Some(packet), false, &mut pcm).map_err(text)?;
+        for (at, sample) in pcm.into_iter().enumerate() {
+            if sample.abs() < 0.15 {
+                self.quiet_samples += 1;
+                continue;
+            }
+            if self.quiet_samples > BURST_PERIOD / 2 {
+                onset = Some(at);
+            }
+            self.quiet_samples = 0;
+        }
+        Ok(onset)
+    }
+}
+
+impl Bench<'_> {
+    /// Delays in ms of all bursts after `warm`: person 0 makes them and person 1 hears them.
+    fn follow_bursts(
+        &mut self,
+        warm: Duration,
+        measured: Duration,
+        jitter: Duration,
+        onsets: &[usize],
+    ) -> Result<Vec<f64>, Failure> {
+        let [speaker, listener] = &mut self.people[..] else { return Err("two people are needed".into()) };
+        (speaker.opens, listener.opens) = (u16::MAX, 1);
+        let (start, mut ear, mut noise) = (Instant::now(), Ear::new()?, 1u32);
+        let (mut tick, mut in_flight, mut delays_ms) = (0u32, Vec::<(Instant, u32)>::new(), Vec::new());
+        while start.elapsed() < warm + measured {
+            let now = Instant::now();
+            while start + TICK * tick <= now {
+                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                in_flight.push((start + TICK * tick + jitter * (noise >> 16) / 0xffff, tick));
+                listener.send(tick, 127, &SILENCE)?;
+                tick += 1;
+            }
+            for at in (0..in_flight.len()).rev().filter(|at| in_flight[*at].0 <= now).collect::<Vec<_>>() {
+                let (_, number) = in_flight.remove(at);
+                // The sender's own level would need a look at each packet; bursts are always loud enough to be heard.
+                speaker.send(number, 15, &self.frames[number as usize % self.frames.len()])?;
+            }
+            for person in [&mut *speaker, &mut *listener] {
+                person.receive()?;
+                if tick.is_multiple_of(TIMERS_TICKS) {
+                    person.transport.handle_timeout(now);
+                }
+                person.flush()?;
+            }
+            for (at, packet) in &listener.heard {
+                let Some(onset) = ear.hear(packet)? else { continue };
+                let heard = *at + samples(onset);
+                let round = self.frames.len() * FRAME_SAMPLES;
+                let sent =
+                    (0..).flat_map(|n| onsets.iter().map(move |onset| start + samples(n * round + onset)));
+                let latest = sent.take_while(|sent| *sent <= heard).last();
+                if let Some(sent) = latest.filter(|_| heard > start + warm) {
+                    delays_ms.push((heard - sent).as_secs_f64() * 1e3);
+                }
+            }
+            std::thread::sleep(Duration::from_micros(300));
+        }
+        Ok(delays_ms)
+    }
+}
+
+fn samples(count: usize) -> Duration {
+    Duration::from_secs_f64(count as f64 / 48_000.0)
+}
+
+/// What thousands of meetings cost that everybody has left.
+fn empty_meetings() -> Result<(), Failure> {
+    let socket = local_socket()?;
+    let before = Thread::ids(WORKER)?;
+    let worker = plain::start(socket, true, 8);
+    let thread = Thread::pinned(WORKER, &before)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(text)?;
+    let before = resident()?;
+    for meeting in 0..EMPTY_MEETINGS {
+        runtime.block_on(plain::come_and_go(&worker, meeting));
+    }
+    std::thread::sleep(GRACE);
+    let ((cpu, sleeps), resident_after) = (thread.so_far()?, resident()?);
+    std::thread::sleep(WATCHED);
+    let (cpu_after, sleeps_after) = thread.so_far()?;
+    println!(
+        "\n{EMPTY_MEETINGS} meetings that everybody has left: {} wake-ups and {:.3} ms of CPU in {} s; {} KiB more in use than before.",
+        sleeps_after - sleeps,
+        (cpu_after - cpu).as_secs_f64() * 1e3,
+        WATCHED.as_secs(),
+        resident_after.saturating_sub(before) / 1024
+    );
+    worker.stop();
+    Ok(())
+}
