@@ -30,6 +30,7 @@ mod engine;
 mod join;
 mod media;
 mod network;
+pub mod opus_file;
 pub mod payload;
 pub mod pcm;
 mod roster;

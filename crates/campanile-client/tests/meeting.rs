@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use campanile_client::api::{Api, Credentials};
 use campanile_client::clip::Clip;
-use campanile_client::pcm::{PcmDecoder, SAMPLE_RATE_HZ, amplitude_of, tone};
+use campanile_client::pcm::{PcmDecoder, SAMPLE_RATE_HZ, WavWriter, amplitude_of, tone};
 use campanile_client::stamp::Stamp;
 use campanile_client::{
     AudioSource, Config, EngineKind, Event, Events, JoinInfo, Media, RosterChange, Session, SessionStatus,
@@ -26,14 +26,21 @@ struct World {
     data: std::path::PathBuf,
     api: Api,
     meeting: Value,
+    trust: Trust,
 }
 
 impl World {
     async fn new(name: &str) -> World {
+        World::with(name, |_| {}).await
+    }
+
+    async fn with(name: &str, configure: impl FnOnce(&mut campanile::config::Config)) -> World {
         let data = std::env::temp_dir().join(format!("campanile-client-{}-{name}", std::process::id()));
-        let config = campanile::config::Config::local(&data);
+        let mut config = campanile::config::Config::local(&data);
+        configure(&mut config);
         let running = campanile::serve(config).await.expect("the service starts");
         let ready = &running.ready;
+        let trust = ready.ca.as_ref().map_or_else(Trust::system, |ca| Trust::bundle(ca).expect("its own CA"));
         let credentials = Credentials {
             access_key_id: ready.access_key_id.clone().expect("dev has credentials of its own"),
             secret_access_key: Secret(
@@ -41,9 +48,9 @@ impl World {
             ),
             session_token: None,
         };
-        let api = Api::new(&ready.api, &ready.region, credentials, Trust::system()).unwrap();
+        let api = Api::new(&ready.api, &ready.region, credentials, trust.clone()).unwrap();
         let meeting = api.create_meeting(name).await.expect("a meeting is made");
-        World { running, data, api, meeting }
+        World { running, data, api, meeting, trust }
     }
 
     async fn attendees(&self, names: &[&str]) -> Vec<JoinInfo> {
@@ -181,6 +188,89 @@ async fn a_camera_is_seen_from_a_keyframe_on_without_a_hole() {
     _ann.watch(vec![source.stream_id]);
     sees(&mut ann_sees, 8, 20).await;
     sees(&mut bob_sees, 7, 20).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_authority_is_trusted_when_it_is_named_and_only_then() {
+    let world = World::with("tls", |config| config.tls_local = true).await;
+    let people = world.attendees(&["ann", "bob", "eve"]).await;
+    assert!(people[0].signaling_url.starts_with("wss://"), "{}", people[0].signaling_url);
+    let trusting = || Config { trust: world.trust.clone(), ..Config::default() };
+    let (_ann, _events) = join(&people[0], Config { audio: speaking(400.0), ..trusting() }).await;
+    let (_bob, mut bob_hears) = join(&people[1], trusting()).await;
+    hears(&mut bob_hears, &[400.0], &[]).await;
+    // Who does not trust it tries again and again, as a browser does when it cannot connect.
+    let stranger = Session::join(people[2].clone(), Config { trust: Trust::system(), ..Config::default() });
+    assert!(timeout(Duration::from_secs(5), stranger).await.is_err(), "nobody is let in without trust");
+    world.end().await;
+}
+
+/// An example of this package, which `cargo test` has built.
+fn example(name: &str) -> tokio::process::Command {
+    let tests = std::env::current_exe().expect("this test has a file");
+    let examples = tests.ancestors().nth(2).expect("deps lie in the profile's folder").join("examples");
+    let mut command = tokio::process::Command::new(examples.join(name));
+    command.kill_on_drop(true).stdout(std::process::Stdio::piped());
+    command
+}
+
+/// What an example takes for join information.
+fn invitation(world: &World, info: &JoinInfo) -> std::path::PathBuf {
+    let text = serde_json::json!({
+        "Meeting": world.meeting["Meeting"],
+        "Attendee": { "AttendeeId": info.attendee_id, "ExternalUserId": info.external_user_id, "JoinToken": info.join_token.0 },
+    });
+    let path = world.data.join(format!("{}.json", info.external_user_id));
+    std::fs::write(&path, text.to_string()).expect("a file of our own");
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_play_echo_and_record() {
+    let world = World::new("examples").await;
+    let people = world.attendees(&["radio", "parrot", "recorder", "ann"]).await;
+    let (_ann, mut ann_hears) = join(&people[3], Config::default()).await;
+    let opus = world.data.join("meeting.opus");
+    let mut recorder = example("record");
+    recorder.arg(&opus).arg("12").arg(invitation(&world, &people[2]));
+    let recorder = recorder.spawn().expect("it is built");
+    let mut parrot = example("echo").arg(invitation(&world, &people[1])).spawn().expect("it is built");
+    // Both are in before anything is played.
+    let mut waiting = vec!["parrot", "recorder"];
+    until(&mut ann_hears, |event| {
+        if let Event::Roster(RosterChange::Joined(who)) = event {
+            waiting.retain(|name| *name != who.external_user_id);
+        }
+        waiting.is_empty().then_some(())
+    })
+    .await;
+    let wav = world.data.join("tone.wav");
+    let mut file = WavWriter::new(std::fs::File::create(&wav).unwrap()).unwrap();
+    let samples: Vec<f32> = (0..4 * SAMPLE_RATE_HZ)
+        .map(|n| 0.1 * (std::f32::consts::TAU * 700.0 * n as f32 / SAMPLE_RATE_HZ as f32).sin())
+        .collect();
+    file.write(&samples).unwrap();
+    file.finish().unwrap();
+    let mut radio =
+        example("play").arg(&wav).arg(invitation(&world, &people[0])).spawn().expect("it is built");
+    hears(&mut ann_hears, &[700.0], &[]).await;
+    let played = timeout(PATIENCE, radio.wait()).await.expect("the file ends").unwrap();
+    assert!(played.success());
+    // The radio has left; what is heard now is the parrot.
+    let gone = |event| match event {
+        Event::Roster(RosterChange::Left { attendee, .. }) => {
+            (attendee.external_user_id == "radio").then_some(())
+        }
+        _ => None,
+    };
+    until(&mut ann_hears, gone).await;
+    parrot.kill().await.expect("it runs until it is stopped");
+    let recorded =
+        timeout(PATIENCE, recorder.wait_with_output()).await.expect("twelve seconds pass").unwrap();
+    assert!(recorded.status.success());
+    let recording = std::fs::read(&opus).unwrap();
+    assert!(recording.starts_with(b"OggS") && recording.len() > 12 * 50 * 3, "{} bytes", recording.len());
     world.end().await;
 }
 

@@ -164,8 +164,12 @@ impl Options {
                 .map_err(|error| format!("{}: {error}", path.display()))?;
             let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
             self.api.get_or_insert(text("api"));
-            (self.access_key_id, self.region) = (text("access_key_id"), text("region"));
-            self.secret_access_key = Secret(text("secret_access_key"));
+            self.region = text("region");
+            // `campanile serve` has accounts of its own, and tells no keys.
+            if line["access_key_id"].is_string() {
+                self.access_key_id = text("access_key_id");
+                self.secret_access_key = Secret(text("secret_access_key"));
+            }
             self.pid = self.pid.or(line["pid"].as_u64().map(|pid| pid as u32));
         }
         if self.access_key_id.is_empty() || self.secret_access_key.0.is_empty() {
