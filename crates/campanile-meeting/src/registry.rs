@@ -579,7 +579,7 @@ impl Registry {
         {
             return Ok(existing.clone());
         }
-        let max = features.attendees_max().min(self.limits.attendees_per_meeting);
+        let max = features.attendees_max(self.limits.attendees_per_meeting);
         if entry.attendees.len() >= usize::from(max) {
             return Err(RegistryError::AttendeeLimit(max));
         }

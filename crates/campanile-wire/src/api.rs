@@ -42,7 +42,7 @@ pub mod fuzz {
         if let Ok(request) = serde_json::from_slice::<CreateMeetingRequest>(data) {
             let _ = request.clone().check_with_attendees();
             if let Ok(meeting) = request.check() {
-                assert!((1..=ATTENDEES_MAX).contains(&meeting.features.attendees_max()));
+                assert!((1..=ATTENDEES_MAX).contains(&meeting.features.attendees_max(ATTENDEES_MAX)));
                 assert!((2..=64).contains(&meeting.external_meeting_id.chars().count()));
             }
         }

@@ -396,6 +396,20 @@ fn the_documented_quotas_are_the_defaults() {
 }
 
 #[test]
+fn an_installation_may_hold_more_than_the_documented_attendees() {
+    let limits = RegistryLimits { attendees_per_meeting: 301, ..RegistryLimits::default() };
+    let mut registry = registry().with_limits(limits);
+    let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
+    for n in 0..301 {
+        registry.create_attendee(account(1), 0, id, person(&format!("p{n}"))).unwrap();
+    }
+    assert_eq!(
+        registry.create_attendee(account(1), 0, id, person("more")).unwrap_err(),
+        RegistryError::AttendeeLimit(301)
+    );
+}
+
+#[test]
 fn two_attendees_per_user_can_be_asked_for() {
     let limits = RegistryLimits { one_attendee_per_user: false, ..RegistryLimits::default() };
     let mut registry = registry().with_limits(limits);

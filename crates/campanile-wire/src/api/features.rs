@@ -107,10 +107,10 @@ impl MeetingFeatures {
     pub fn content_max(&self) -> ContentResolution {
         self.content.and_then(|content| content.max_resolution).unwrap_or(ContentResolution::Fhd)
     }
-    /// How many attendees may exist at once, joined or not.
-    pub fn attendees_max(&self) -> u16 {
+    /// How many attendees may exist at once, joined or not, when an installation allows so many.
+    pub fn attendees_max(&self, allowed: u16) -> u16 {
         let asked = self.attendee.and_then(|attendee| attendee.max_count);
-        asked.and_then(|count| u16::try_from(count).ok()).unwrap_or(ATTENDEES_MAX).min(ATTENDEES_MAX)
+        asked.and_then(|count| u16::try_from(count).ok()).unwrap_or(allowed).min(allowed)
     }
     /// What a caller is shown: as given, with the echo reduction that the service fills in.
     pub fn shown(self) -> MeetingFeatures {
