@@ -9,18 +9,24 @@
 
 mod audio;
 mod generator;
+mod hall;
 mod janus;
+mod listeners;
+mod load_table;
 mod plain;
 mod report;
 mod srtp;
 mod system;
 mod video;
+mod work;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum as _};
+
+use crate::work::Work;
 
 /// Why a comparison stopped, in words for whoever started it.
 pub(crate) type Failure = String;
@@ -39,7 +45,7 @@ pub(crate) struct Plan {
 #[command(name = "campanile-bench", about = "Campanile and Janus side by side")]
 struct Options {
     #[command(subcommand)]
-    work: Work,
+    task: Task,
     /// Fewer cases, pairs and seconds: for a first look.
     #[arg(long, global = true)]
     short: bool,
@@ -52,7 +58,7 @@ struct Options {
 }
 
 #[derive(Subcommand)]
-enum Work {
+enum Task {
     /// Mixing, beside Janus' AudioBridge.
     Audio {
         /// Raw 48 kHz mono 16-bit little-endian samples.
@@ -67,6 +73,27 @@ enum Work {
     },
     /// Forwarding, beside Janus' VideoRoom.
     Video,
+    /// Many listeners in virtual time.
+    Listeners {
+        /// How many.
+        #[arg(default_value_t = 10_000)]
+        listeners: usize,
+    },
+    /// Reports of `campanile-load` in a folder, as one table.
+    LoadTable {
+        /// Where they are.
+        folder: PathBuf,
+    },
+    /// Small pieces of work, timed.
+    Micro,
+    /// One of them, so many times; prints how many units that were.
+    #[command(hide = true)]
+    Work {
+        /// Which.
+        work: Work,
+        /// How often.
+        rounds: u32,
+    },
     /// Campanile's worker for people over bare RTP; runs until its standard input ends.
     #[command(hide = true)]
     PlainServer {
@@ -90,25 +117,21 @@ fn main() -> ExitCode {
         measured: Duration::from_secs(options.seconds.unwrap_or(seconds)),
         short: options.short,
     };
-    let outcome = match options.work {
-        Work::Audio { speech } => system::pin_generator().and_then(|()| audio::run(&plan, &speech)),
-        Work::Srtp { speech } => {
-            return match srtp::run(&plan, &speech) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(failure) => {
-                    eprintln!("{failure}");
-                    ExitCode::FAILURE
-                }
-            };
-        }
-        Work::Video => system::pin_generator().and_then(|()| video::run(&plan)),
-        Work::PlainServer { meetings, people, voices, first_port } => {
+    let report = match options.task {
+        Task::Audio { speech } => beside(|| audio::run(&plan, &speech)),
+        Task::Srtp { speech } => srtp::run(&plan, &speech).map(|()| String::new()),
+        Task::Video => beside(|| video::run(&plan)),
+        Task::Listeners { listeners } => listeners::run(listeners).map(|work| work.to_string()),
+        Task::LoadTable { folder } => load_table::of(&folder),
+        Task::Micro => micro(),
+        Task::Work { work, rounds } => work.run(rounds).map(|units| format!("{units}\n")),
+        Task::PlainServer { meetings, people, voices, first_port } => {
             return plain::serve(meetings, people, voices, first_port);
         }
     };
-    match outcome {
-        Ok(comparison) => {
-            print!("{comparison}");
+    match report {
+        Ok(report) => {
+            print!("{report}");
             ExitCode::SUCCESS
         }
         Err(failure) => {
@@ -116,4 +139,29 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn beside(compare: impl FnOnce() -> Result<report::Comparison, Failure>) -> Result<String, Failure> {
+    system::pin_generator()?;
+    compare().map(|comparison| comparison.to_string())
+}
+
+/// The best of several runs: what else the machine does can only make one slower.
+fn micro() -> Result<String, Failure> {
+    const ROUNDS: u32 = 500;
+    let mut report = "| work | best of 7, of each unit |\n|---|---|\n".to_owned();
+    for work in Work::value_variants() {
+        let mut best = f64::MAX;
+        for _ in 0..7 {
+            // Twice as many rounds less as many: the set-up is in both.
+            let timed = |rounds| {
+                let began = Instant::now();
+                work.run(rounds).map(|units| (began.elapsed().as_secs_f64(), units as f64))
+            };
+            let ((short, fewer), (long, more)) = (timed(ROUNDS)?, timed(2 * ROUNDS)?);
+            best = best.min((long - short) / (more - fewer) * 1e9);
+        }
+        report += &format!("| {} | {best:.0} ns |\n", work.title());
+    }
+    Ok(report)
 }

@@ -53,6 +53,10 @@ pub(crate) fn run_bench(args: &[String]) -> Result<(), Failure> {
             "audio" => audio(&wanted)?,
             "srtp" => srtp(&wanted)?,
             "video" => video(&wanted)?,
+            "load" => load(&wanted)?,
+            "micro" => beside(&wanted, &["micro"])?,
+            "instructions" => instructions()?,
+            "listeners" => beside(&wanted, &["listeners"])?,
             "join" => return join(&wanted),
             "reconnect" => outages::reconnect(short)?,
             "restart" => outages::restart(short)?,
@@ -98,14 +102,67 @@ fn srtp(wanted: &Wanted<'_>) -> Result<String, Failure> {
     beside(wanted, &["srtp", "--speech", &speech()?.to_string_lossy()])
 }
 
-/// Runs the side-by-side harness; the report is what it prints.
+/// The scenarios of `docs/loadtest.md` against a release build, as one table.
+fn load(wanted: &Wanted<'_>) -> Result<String, Failure> {
+    run(&mut cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "campanile",
+        "--package",
+        "campanile-client",
+        "--bins",
+    ]))?;
+    let reports = target().join("loadtest");
+    let _ = fs::remove_dir_all(&reports);
+    let mut scenarios = command("sh", &["crates/campanile-client/scenarios.sh"]);
+    scenarios.arg(&reports).env("BIN", target().join("release"));
+    run(scenarios.env("DURATION", if wanted.short { "8" } else { "30" }))?;
+    beside(wanted, &["load-table", &reports.to_string_lossy()])
+}
+
+/// Instructions by unit of work, the set-up taken out: twice as many rounds less as many.
+fn instructions() -> Result<String, Failure> {
+    const ROUNDS: u64 = 200;
+    setup::tools(&[setup::VALGRIND], false)?;
+    run(&mut cargo(&["build", "--release", "--package", "campanile-bench"]))?;
+    let bench = target().join("release/campanile-bench");
+    let out = format!("--callgrind-out-file={}", target().join("xtask/callgrind.out").display());
+    let counted = |work: &str, rounds: u64| -> Result<(u64, u64), Failure> {
+        let mut valgrind = command("valgrind", &["--tool=callgrind", &out]);
+        valgrind.arg(&bench).args(["work", work, &rounds.to_string()]);
+        let output = valgrind.output().map_err(|error| error.to_string())?;
+        let (units, said) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let collected = said.lines().find_map(|line| line.split_once("Collected : "));
+        let instructions = collected.and_then(|(_, number)| number.trim().parse().ok());
+        instructions.zip(units.trim().parse().ok()).ok_or_else(|| format!("valgrind failed.\n{said}"))
+    };
+    fs::create_dir_all(target().join("xtask")).map_err(|error| error.to_string())?;
+    let mut report = "| work | instructions for each unit, in two runs |\n|---|---|\n".to_owned();
+    for (work, unit) in [
+        ("forward", "a packet to one of 25 who watch a camera (no SRTP, no socket)"),
+        ("mix", "20 ms of sound for one of 28, three of whom speak (no SRTP, no socket)"),
+        ("encode", "20 ms of sound encoded (CELT, complexity 8, 32 kbit/s)"),
+        ("decode", "20 ms of sound decoded"),
+    ] {
+        let run = || -> Result<u64, Failure> {
+            let ((least, fewer), (most, more)) = (counted(work, ROUNDS)?, counted(work, 2 * ROUNDS)?);
+            Ok(most.saturating_sub(least) / more.saturating_sub(fewer).max(1))
+        };
+        report += &format!("| {unit} | {}, {} |\n", run()?, run()?);
+    }
+    Ok(report)
+}
+
+/// Runs `campanile-bench`; the report is what it prints.
 fn beside(wanted: &Wanted<'_>, args: &[&str]) -> Result<String, Failure> {
     run(&mut cargo(&["build", "--release", "--package", "campanile-bench"]))?;
     let mut bench = command(target().join("release/campanile-bench"), args);
     bench.args(wanted.short.then_some("--short")).args(&wanted.args).stderr(Stdio::inherit());
     let output = bench.output().map_err(|error| error.to_string())?;
     let report = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() { Ok(report) } else { Err("The comparison failed.".into()) }
+    if output.status.success() { Ok(report) } else { Err("`campanile-bench` failed.".into()) }
 }
 
 /// Half a minute of speech in raw 48 kHz mono 16-bit samples, made once.

@@ -53,6 +53,8 @@ pub(crate) const JANUS: Tool =
     Tool { probe: &["janus", "--version"], packages: &["janus"], oldest: (0, 0), remedy: "" };
 pub(crate) const ESPEAK: Tool =
     Tool { probe: &["espeak-ng", "--version"], packages: &["espeak-ng"], oldest: (0, 0), remedy: "" };
+pub(crate) const VALGRIND: Tool =
+    Tool { probe: &["valgrind", "--version"], packages: &["valgrind"], oldest: (0, 0), remedy: "" };
 pub(crate) const SOX: Tool =
     Tool { probe: &["sox", "--version"], packages: &["sox"], oldest: (0, 0), remedy: "" };
 
