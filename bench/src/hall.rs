@@ -230,18 +230,25 @@ impl Hall {
                 }
                 Output::Frame { frame, .. } => {
                     self.sent.frames += 1;
-                    match frame {
-                        ServerFrame::Index(index) => {
-                            self.camera =
-                                index.sources.first().map(|source| source.stream_id).or(self.camera);
-                        }
-                        ServerFrame::Error { description, .. } => self.refused = Some(description),
-                        _ => {}
-                    }
+                    self.told(frame);
+                }
+                Output::Frames { sessions, frame } => {
+                    self.sent.frames += sessions.len() as u64;
+                    self.told(frame);
                 }
                 Output::Close { reason, .. } => self.refused = Some(reason.to_owned()),
                 Output::Event(_) => {}
             }
+        }
+    }
+
+    fn told(&mut self, frame: ServerFrame) {
+        match frame {
+            ServerFrame::Index(index) => {
+                self.camera = index.sources.first().map(|source| source.stream_id).or(self.camera);
+            }
+            ServerFrame::Error { description, .. } => self.refused = Some(description),
+            _ => {}
         }
     }
 }
