@@ -39,13 +39,13 @@ id = "111122223333"
 [[account.user]]
 name = "load"
 access-key-id = "AKIALOADTEST00000000"
-secret-access-key = "a secret that nobody else will ever need"
+secret-access-key = "Zk3vQ8rT1yUe5wXo9pLs2dFg7hJk4mNb6cVa"
 policies = ["AmazonChimeSDK"]
 EOF
     "$bin/campanile" serve --config "$data/campanile.toml" --json >"$out/dev.json" 2>"$out/server.log" &
     server=$!
     AWS_ACCESS_KEY_ID=AKIALOADTEST00000000
-    AWS_SECRET_ACCESS_KEY="a secret that nobody else will ever need"
+    AWS_SECRET_ACCESS_KEY="Zk3vQ8rT1yUe5wXo9pLs2dFg7hJk4mNb6cVa"
     export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
     tries=0
     until [ -s "$out/dev.json" ] || [ $tries -ge 100 ]; do

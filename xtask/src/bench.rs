@@ -16,6 +16,11 @@ cargo xtask bench [NAME...] [--short] [--write] [ARGS...]
   api        creating meetings and attendees at 500 requests a second with durable writes
   audio      mixing, beside Debian's Janus AudioBridge, and how good it sounds
   srtp       mixing for many over SRTP, silence, empty meetings, and the delay that the server adds
+  video      forwarding, beside Janus' VideoRoom
+  load       many attendees at once, by campanile-load
+  micro      small pieces of work, timed
+  instructions  the same, counted by valgrind
+  listeners  10,000 who listen, in virtual time
   join       how fast a browser gets in
   reconnect  how long a browser's session is interrupted by what breaks it
   restart    how long 200 clients hear nothing when the server dies, or drains, and starts again
