@@ -28,7 +28,7 @@ Without a name: all that need no browser. --short takes minutes instead of an ho
 docs/benchmarks.md; ARGS go to the benchmark.";
 
 /// Those that run without being named.
-const STANDARD: [&str; 3] = ["api", "audio", "restart"];
+const STANDARD: [&str; 8] = ["api", "audio", "srtp", "video", "load", "micro", "listeners", "restart"];
 
 /// What was asked for on the command line.
 struct Wanted<'a> {

@@ -1,0 +1,111 @@
+//! Forwarded video: one camera and many who watch, over ICE, DTLS and SRTP, through our forwarder and Janus' VideoRoom.
+
+mod ours;
+mod room;
+mod videoroom;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::report::{Comparison, Row};
+use crate::system::Used;
+use crate::{Failure, Plan};
+
+/// Who watches the one camera.
+const WATCHERS: [usize; 3] = [1, 25, 100];
+const FRAMERATE: u32 = 30;
+/// 30 of them a second are 1.4 Mbit/s in 180 packets, as of a camera of 720p.
+const FRAME_BYTES: usize = 6000;
+const SIZE: (u16, u16) = (1280, 720);
+/// A keyframe every so many frames; nobody's joining brings more.
+const KEYFRAME_INTERVAL: u32 = 60;
+/// For all to get in and see.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Measures all cases.
+pub(crate) fn run(plan: &Plan) -> Result<Comparison, Failure> {
+    let mut comparison = Comparison::new("µs of CPU per forwarded packet");
+    for watchers in WATCHERS {
+        let case = comparison.case(format!("1 camera of 1.4 Mbit/s, {watchers} watching"));
+        for _ in 0..plan.pairs {
+            case.ours(ours::campanile(plan, watchers)?);
+            case.theirs(videoroom::videoroom(plan, watchers)?);
+        }
+    }
+    Ok(comparison)
+}
+
+/// What one watcher has received, by the sequence numbers of its own stream.
+#[derive(Debug, Default)]
+struct Tally {
+    received: AtomicU64,
+    first: AtomicU32,
+    last: AtomicU32,
+}
+
+impl Tally {
+    fn count(&self, sequence: u16) {
+        let before = self.received.fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
+            self.first.store(sequence.into(), Ordering::Relaxed);
+            self.last.store(sequence.into(), Ordering::Relaxed);
+        } else {
+            // Across its wraps, as long as less than half a round is missing.
+            let last = self.last.load(Ordering::Relaxed);
+            let step = sequence.wrapping_sub(last as u16);
+            if step < 0x8000 {
+                self.last.store(last + u32::from(step), Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn reset(&self) {
+        self.received.store(0, Ordering::Relaxed);
+    }
+
+    /// Received, and due.
+    fn counts(&self) -> (u64, u64) {
+        let received = self.received.load(Ordering::Relaxed);
+        if received == 0 {
+            return (0, 1);
+        }
+        let span = self.last.load(Ordering::Relaxed) - self.first.load(Ordering::Relaxed);
+        (received, u64::from(span) + 1)
+    }
+}
+
+/// What all watchers together cost.
+fn row(used: Used, tallies: &[Arc<Tally>], late: bool) -> Row {
+    let (received, due) =
+        tallies.iter().map(|tally| tally.counts()).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    Row {
+        cost_us: used.cpu.as_secs_f64() * 1e6 / received.max(1) as f64,
+        cores: used.cpu.as_secs_f64() / used.elapsed.as_secs_f64(),
+        delivered: received as f64 / due as f64,
+        others: used.others,
+        late,
+    }
+}
+
+/// Frames that look like VP8 from outside: the first of each round is a keyframe with its size, the rest is noise.
+fn frames() -> Vec<Vec<u8>> {
+    let mut noise = 1_u32;
+    let mut frame = |number| {
+        let mut bytes: Vec<u8> = (0..FRAME_BYTES)
+            .map(|_| {
+                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (noise >> 24) as u8
+            })
+            .collect();
+        // RFC 6386 section 9.1: the frame tag, whose first bit is clear in keyframes, the start code and the size.
+        bytes[0] = 0x10 | u8::from(number % KEYFRAME_INTERVAL != 0);
+        if number % KEYFRAME_INTERVAL == 0 {
+            bytes[3..6].copy_from_slice(&[0x9d, 0x01, 0x2a]);
+            bytes[6..8].copy_from_slice(&SIZE.0.to_le_bytes());
+            bytes[8..10].copy_from_slice(&SIZE.1.to_le_bytes());
+        }
+        bytes
+    };
+    (0..KEYFRAME_INTERVAL).map(&mut frame).collect()
+}

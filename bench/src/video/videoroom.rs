@@ -1,0 +1,69 @@
+//! Janus' VideoRoom.
+
+use serde_json::{Value, json};
+
+use super::room::{MID_EXTENSION, Peer, Room, VP8};
+use crate::janus::{Handle, Janus};
+use crate::report::Row;
+use crate::{Failure, Plan};
+
+const ROOM: u64 = 1;
+
+pub(super) fn videoroom(plan: &Plan, watchers: usize) -> Result<Row, Failure> {
+    let janus = Janus::start("videoroom")?;
+    let host = janus.attach("videoroom")?;
+    janus.request(
+        host,
+        json!({ "request": "create", "room": ROOM, "publishers": 1, "bitrate": 2_000_000, "videocodec": "vp8",
+            "fir_freq": 0, "record": false }),
+    )?;
+    let joined =
+        janus.negotiate(host, json!({ "request": "join", "ptype": "publisher", "room": ROOM }), None)?;
+    let feed = &joined["plugindata"]["data"]["id"];
+    let mut room = Room::new()?;
+    let offer = sdp(&room.camera, "0", &VP8.to_string(), "sendonly");
+    let published = janus.negotiate(host, json!({ "request": "publish" }), Some(offer))?;
+    room.camera.accept(sdp_of(&published)?)?;
+    room.connect_camera()?;
+    for number in 0..watchers {
+        room.add_watcher(watcher(&janus, feed, 2 + number as u32)?)?;
+    }
+    room.measure(plan, janus.pid())
+}
+
+/// VideoRoom offers to those who watch.
+fn watcher(janus: &Janus, feed: &Value, ssrc: u32) -> Result<Peer, Failure> {
+    let handle: Handle = janus.attach("videoroom")?;
+    let join =
+        json!({ "request": "join", "ptype": "subscriber", "room": ROOM, "streams": [{ "feed": feed }] });
+    let attached = janus.negotiate(handle, join, None)?;
+    let offer = sdp_of(&attached)?;
+    let line = |start: &str| offer.lines().find_map(|line| line.strip_prefix(start));
+    let mid = line("a=mid:").ok_or("Janus offers no section")?;
+    let payload_type =
+        line("m=video ").and_then(|line| line.split(' ').nth(2)).ok_or("Janus offers no video")?;
+    let mut peer = Peer::new(ssrc)?;
+    let answer = sdp(&peer, mid, payload_type, "recvonly");
+    peer.accept(offer)?;
+    janus.negotiate(handle, json!({ "request": "start" }), Some(answer))?;
+    Ok(peer)
+}
+
+/// An SDP with one section of VP8.
+fn sdp(peer: &Peer, mid: &str, payload_type: &str, direction: &str) -> Value {
+    let (local, transport) = (peer.transport.local(), peer.transport.sdp_lines("active"));
+    let (ip, port, ssrc) = (local.ip(), local.port(), peer.ssrc);
+    let kind = if direction == "sendonly" { "offer" } else { "answer" };
+    let sdp = format!(
+        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {mid}\r\na=msid-semantic: WMS bench\r\n\
+         m=video {port} UDP/TLS/RTP/SAVPF {payload_type}\r\nc=IN IP4 {ip}\r\n{transport}a=mid:{mid}\r\na={direction}\r\n\
+         a=candidate:1 1 udp 2122260223 {ip} {port} typ host\r\na=end-of-candidates\r\na=rtcp-mux\r\n\
+         a=rtpmap:{payload_type} VP8/90000\r\na=rtcp-fb:{payload_type} nack\r\na=rtcp-fb:{payload_type} nack pli\r\n\
+         a=extmap:{MID_EXTENSION} urn:ietf:params:rtp-hdrext:sdes:mid\r\na=msid:bench bench\r\na=ssrc:{ssrc} cname:bench\r\n"
+    );
+    json!({ "type": kind, "sdp": sdp })
+}
+
+fn sdp_of(answer: &Value) -> Result<&str, Failure> {
+    answer["jsep"]["sdp"].as_str().ok_or_else(|| format!("Janus answered without SDP: {answer}"))
+}
