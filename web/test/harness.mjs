@@ -22,6 +22,8 @@ export { SdkSignalFrame };
 
 const at = path => fileURLToPath(new URL(path, import.meta.url));
 
+const AsyncFunction = (async () => {}).constructor;
+
 /** How long a story waits for one thing: far more than it takes, so that a busy machine is not a failure. */
 export const DEADLINE_MS = 20_000;
 
@@ -219,15 +221,30 @@ export class Person {
     return this.page.evaluate(fn, arg);
   }
 
-  /** Waits until a function in the page returns something truthy, and returns that. */
+  /** Waits until a function in the page returns something truthy, or a promise of it, and returns that. */
   async until(what, fn, arg, deadlineMs = DEADLINE_MS) {
+    const awaited = fn.constructor === AsyncFunction ? this.untilPromised(fn, arg, deadlineMs) : this.untilTrue(fn, arg, deadlineMs);
+    const seen = await awaited;
+    if (seen) return seen;
+    throw new Error(`${this.name}: never saw "${what}" within ${deadlineMs} ms.\n${await this.story()}`);
+  }
+
+  async untilTrue(fn, arg, deadlineMs) {
     try {
       const handle = await this.page.waitForFunction(fn, arg, { timeout: deadlineMs, polling: 50 });
       return await handle.jsonValue();
     } catch (error) {
       if (!/Timeout/.test(error.message)) throw error;
-      throw new Error(`${this.name}: never saw "${what}" within ${deadlineMs} ms.\n${await this.story()}`);
+      return null;
     }
+  }
+
+  /** Playwright's own waiting takes any promise for the truth, whatever it promises. */
+  async untilPromised(fn, arg, deadlineMs) {
+    const deadline = Date.now() + deadlineMs;
+    let seen = null;
+    while (!seen && Date.now() < deadline) seen = await this.ask(fn, arg);
+    return seen;
   }
 
   /** What happened to this person so far: for messages of failed stories. */
