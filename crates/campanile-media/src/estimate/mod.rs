@@ -1,8 +1,8 @@
 //! How much the network to one peer bears: an [`Estimator`] learns it from transport-wide feedback.
 //!
-//! It listens to how queueing delay develops ([`trend`]) and whether it stays long ([`queue`]), from which [`control`]
-//! draws the conclusion (additive or multiplicative increase, multiplicative decrease), to how much is lost ([`loss`]),
-//! and to what short bursts above the present rate show ([`probe`]). The method is that of
+//! It listens to how queueing delay develops (`trend`) and whether it stays long (`queue`), from which `control`
+//! draws the conclusion (additive or multiplicative increase, multiplicative decrease), to how much is lost (`loss`),
+//! and to what short bursts above the present rate show (`probe`). The method is that of
 //! draft-ietf-rmcat-gcc-02 with the trend line that browsers use instead of its Kalman filter. For peers that give no
 //! such feedback there is what they say themselves (REMB).
 //!
