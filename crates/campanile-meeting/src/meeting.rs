@@ -4,24 +4,21 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use campanile_media::mix::{LegId, Mixer};
-use campanile_media::peer::{Peer, PeerAddr, PeerState};
+use campanile_media::peer::{Peer, PeerAddr};
 use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::{
-    Adaption, AudioStatus, AudioStreamIdInfo, ClientFrame, FrameKind, Index, Join, JoinAck, ServerFrame,
-    TurnCredentials, VideoCodec, close_code,
+    AudioStreamIdInfo, ClientFrame, FrameKind, Index, ServerFrame, VideoCodec, close_code,
 };
 use tracing::info;
 
 use crate::attendance::Attendance;
 use crate::audience::Demotion;
 use crate::data::DataMessages;
-use crate::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
-use crate::registry::Admission;
+use crate::ids::{AttendeeId, MeetingId, SessionId};
 use crate::roster::Levels;
 use crate::service::{Cx, Event, Limits};
-use crate::session::{LOST_GRACE, Phase, SILENCE_MAX, Session};
+use crate::session::{Phase, SILENCE_MAX, Session};
 use crate::source::Source;
-use crate::trace::{Cause, JoinStep};
 
 /// The heartbeat while media flows: one packet of audio.
 const TICK: Duration = Duration::from_millis(20);
@@ -37,14 +34,6 @@ const BITRATES_TICKS: u64 = 100;
 const PING_TICKS: u64 = 500;
 /// Between two indexes: each goes to everybody, and whatever changes meanwhile can wait this long.
 const INDEX_INTERVAL: Duration = Duration::from_millis(100);
-/// Connections of one attendee (or content share) at once: the one in use, and others that a bad network has left behind.
-const CONNECTIONS_MAX: usize = 8;
-/// The client's own limit on subscriptions is applied by lowest stream id, so it must not bind: above all cameras
-/// and shares (signaling specification, trap 39).
-const SUBSCRIPTION_HEADROOM: usize = 3;
-
-/// Data messages in one frame of a replay: up to 64 KB. One by one, a full store would overflow a socket's mailbox.
-const REPLAYED_AT_ONCE: usize = 32;
 /// Ids of a meeting begin at a number that rises this fast, so they are higher than in an earlier life of the same meeting,
 /// before everybody was gone for a moment or the worker started anew: clients keep the highest they know. Nobody joins one
 /// meeting faster for long.
@@ -79,11 +68,11 @@ pub(crate) struct Meeting {
     next_audio_stream_id: u32,
     /// Numbers that stand for attendees in the mixer, so that nobody hears their own content share.
     owners: BTreeMap<AttendeeId, u32>,
-    next_tick: Instant,
+    pub(crate) next_tick: Instant,
     /// When paced packets may leave.
     pub(crate) release_at: Option<Instant>,
     ticks: u64,
-    over: bool,
+    pub(crate) over: bool,
     /// Somebody's presence has changed since the registry was told.
     pub(crate) presence_due: bool,
     /// What it was told.
@@ -91,13 +80,6 @@ pub(crate) struct Meeting {
     pub(crate) attendance: Attendance,
     /// How many participants the indexes count.
     participants_counted: usize,
-}
-
-/// What a session takes over from the one that it supersedes.
-struct Superseded {
-    /// The roster entry that others have to be told about once the new session is present.
-    entry: Option<u32>,
-    muted: bool,
 }
 
 impl Meeting {
@@ -160,73 +142,6 @@ impl Meeting {
         Some(&mut self.sessions.get_mut(&session)?.link.as_mut()?.peer)
     }
 
-    pub(crate) fn connect(&mut self, cx: &mut Cx<'_>, id: SessionId, admission: Admission) {
-        let attendee = admission.attendee;
-        self.next_tick = self.next_tick.max(cx.now);
-        let theirs = self.sessions.values().filter(|session| session.attendee == attendee);
-        if theirs.clone().count() >= CONNECTIONS_MAX
-            && let Some(oldest) = theirs.filter(|session| !session.is_in()).map(|session| session.id).next()
-        {
-            self.send_away(cx, oldest, close_code::TOO_MUCH, "too many connections of one attendee");
-            self.tell_end(cx, oldest);
-            self.sessions.remove(&oldest);
-        }
-        self.sessions.insert(id, Session::new(cx.now, cx.clock.unix(cx.now), id, admission));
-        self.tell_trace(cx, id);
-        if self.over {
-            self.send_away(cx, id, close_code::MEETING_ENDED, "the meeting has ended");
-        }
-    }
-
-    /// Closes a session's socket, and remembers why for its trace.
-    pub(crate) fn send_away(&mut self, cx: &mut Cx<'_>, id: SessionId, code: u16, reason: &'static str) {
-        self.note_cause(id, Cause::SentAway(reason.to_owned()));
-        cx.close(id, code, reason);
-    }
-
-    /// The first cause counts: what follows from it says less.
-    fn note_cause(&mut self, id: SessionId, cause: Cause) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.cause.get_or_insert(cause);
-        }
-    }
-
-    /// A session has reached a step on its way in.
-    pub(crate) fn reach(&mut self, cx: &mut Cx<'_>, id: SessionId, step: JoinStep) {
-        if self.sessions.get_mut(&id).is_some_and(|session| session.trace.reach(cx.now, step)) {
-            self.tell_trace(cx, id);
-        }
-    }
-
-    fn tell_trace(&self, cx: &mut Cx<'_>, id: SessionId) {
-        if let Some(session) = self.sessions.get(&id) {
-            cx.event(Event::JoinTrace(session.trace.clone()));
-        }
-    }
-
-    /// A session's socket is gone: if it was still on its way in, it has failed.
-    fn tell_end(&mut self, cx: &mut Cx<'_>, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.trace.end(session.cause.take().unwrap_or(Cause::Lost)) {
-            self.tell_trace(cx, id);
-        }
-    }
-
-    pub(crate) fn disconnected(&mut self, cx: &mut Cx<'_>, id: SessionId) {
-        self.tell_end(cx, id);
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        match session.phase {
-            Phase::Joined => {
-                info!(meeting_id = %self.id, attendee_id = %session.attendee, "connection lost");
-                session.phase = Phase::Lost { until: cx.now + LOST_GRACE };
-                self.demote(cx, id, Demotion::Dropped);
-            }
-            Phase::Waiting { .. } | Phase::Ended { .. } | Phase::Lost { .. } => {
-                self.sessions.remove(&id);
-            }
-        }
-    }
-
     pub(crate) fn handle_frame(&mut self, cx: &mut Cx<'_>, id: SessionId, frame: ClientFrame) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.last_heard = cx.now;
@@ -276,241 +191,6 @@ impl Meeting {
         }
     }
 
-    /// JOIN: JOIN_ACK, INDEX, the roster and the replay leave in the same turn, in this order.
-    fn join(&mut self, cx: &mut Cx<'_>, id: SessionId, join: Join) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let attendee = session.attendee;
-        if !session.joins.take(cx.now) {
-            return self.send_away(cx, id, close_code::TOO_MUCH, "too many JOIN frames");
-        }
-        if self.over {
-            return self.send_away(cx, id, close_code::MEETING_ENDED, "the meeting has ended");
-        }
-        let in_replica = session.replica.is_some();
-        let others = self.sessions.values().filter(|s| s.is_in() && s.id != id);
-        let shares = others.filter(|s| s.attendee.content && s.attendee != attendee).count();
-        if attendee.content && shares >= cx.config.limits.content_shares {
-            info!(meeting_id = %self.id, attendee_id = %attendee, "content share refused: {shares} are on");
-            let description = format!("{shares} content shares are on, and no more are allowed");
-            return self.end_session_with_error(cx, id, status::AT_CAPACITY, description, FrameKind::JoinAck);
-        }
-        let promotion = if in_replica && attendee.content {
-            let Some(promotion) = self.promotion_of_share(attendee) else {
-                let description = "only who is promoted to the primary meeting can share content".to_owned();
-                return self.end_session_with_error(
-                    cx,
-                    id,
-                    status::AT_CAPACITY,
-                    description,
-                    FrameKind::JoinAck,
-                );
-            };
-            Some(promotion)
-        } else {
-            None
-        };
-        if !in_replica && !attendee.content {
-            self.demote_all_as(cx, attendee.id);
-        }
-        // A page that comes back begins in the audience again.
-        self.demote(cx, id, Demotion::Own);
-        let silenced =
-            self.sessions.values().any(|s| s.attendee.id == attendee.id && s.is_in() && s.silenced);
-        let superseded = self.supersede(cx, id, attendee, join.audio_session_id);
-        let server_side = join.adaption == Adaption::BandwidthProbingAndVideoQuality
-            && join.supported_adaptions.contains(&join.adaption);
-        let audio_stream_id = self.new_audio_stream_id();
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.audio_stream_id == 0 {
-            session.audio_stream_id = audio_stream_id;
-        }
-        session.phase = Phase::Joined;
-        session.promotion = promotion;
-        session.silenced |= silenced;
-        if let Some(superseded) = superseded {
-            session.replaces = session.replaces.or(superseded.entry);
-            session.muted = superseded.muted;
-        }
-        session.audio_session_id = join.audio_session_id;
-        session.adaption = if server_side { join.adaption } else { Adaption::Default };
-        session.disable_periodic_keyframes = join.disable_periodic_keyframes;
-        info!(
-            meeting_id = %self.id, attendee_id = %attendee,
-            client = join.client.client_source, version = join.client.chime_sdk_version, "joined"
-        );
-        self.reach(cx, id, JoinStep::Joined);
-        let limit = cx.config.limits.cameras + cx.config.limits.content_shares + SUBSCRIPTION_HEADROOM;
-        cx.frame(
-            id,
-            ServerFrame::JoinAck(JoinAck {
-                // Credentials without a URI: no relay, and the client goes on after its first candidate.
-                turn: Some(TurnCredentials::default()),
-                video_subscription_limit: limit as u32,
-                // Absent would not be neutral: the client would take the choice back (section 3.2).
-                default_adaption: server_side.then_some(join.adaption),
-                wants_compressed_sdp: false,
-            }),
-        );
-        cx.frame(id, ServerFrame::Index(self.index_for(cx, id)));
-        let roster = self.roster_for(attendee.id);
-        if !roster.is_empty() {
-            cx.frame(id, ServerFrame::AudioStreamIdInfo(roster));
-        }
-        if !attendee.content {
-            let replay: Vec<_> = self.data.replay(cx.clock.unix(cx.now).as_nanos() as i64).cloned().collect();
-            for messages in replay.chunks(REPLAYED_AT_ONCE) {
-                cx.frame(id, ServerFrame::DataMessages(messages.to_vec()));
-            }
-        }
-        self.note_participants();
-    }
-
-    /// The same attendee is in already: the same page coming back, or another device taking over.
-    fn supersede(
-        &mut self,
-        cx: &mut Cx<'_>,
-        new: SessionId,
-        attendee: AttendeeKey,
-        audio_session_id: Option<u64>,
-    ) -> Option<Superseded> {
-        let old = self.sessions.values().find(|s| s.attendee == attendee && s.is_in() && s.id != new)?;
-        let (old_id, listening) = (old.id, old.is_listening());
-        let same_page = audio_session_id.is_some() && old.audio_session_id == audio_session_id;
-        let entry = if old.present { Some(old.audio_stream_id) } else { old.replaces };
-        let muted = old.muted;
-        if let Some(event) = self.attendance.authorized(&old.subject) {
-            cx.event(event);
-        }
-        self.demote(cx, old_id, Demotion::Own);
-        self.detach(cx, old_id);
-        if !listening {
-            self.sessions.remove(&old_id);
-        } else if same_page {
-            self.send_away(cx, old_id, close_code::NORMAL, "the same client has reconnected");
-        } else {
-            info!(meeting_id = %self.id, attendee_id = %attendee, "joined from another device");
-            cx.frame(old_id, ServerFrame::AudioStatus(AudioStatus::JoinedFromAnotherDevice));
-        }
-        if !same_page && !attendee.content {
-            // What the old device shares goes with it; the new one has not begun to.
-            let content = AttendeeKey { content: true, ..attendee };
-            self.end_attendee(cx, content, AudioStatus::JoinedFromAnotherDevice);
-        }
-        Some(Superseded { entry, muted })
-    }
-
-    /// LEAVE: always acknowledged, whatever the phase, or the client waits 15 s.
-    fn leave(&mut self, cx: &mut Cx<'_>, id: SessionId) {
-        cx.frame(id, ServerFrame::LeaveAck);
-        self.note_cause(id, Cause::Left);
-        self.depart(cx, id, false);
-    }
-
-    /// Takes a session out of the meeting and tells the others.
-    pub(crate) fn depart(&mut self, cx: &mut Cx<'_>, id: SessionId, dropped: bool) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let (attendee, replica) = (session.attendee, session.replica);
-        let entries: Vec<_> = (session.present.then_some(session.audio_stream_id).into_iter())
-            .chain(session.replaces)
-            .map(|audio_stream_id| AudioStreamIdInfo::Left { audio_stream_id, dropped })
-            .collect();
-        let was_in = session.is_in();
-        self.attendance.note(&session.subject, dropped);
-        self.demote(cx, id, if dropped { Demotion::Dropped } else { Demotion::Own });
-        self.detach(cx, id);
-        if !was_in {
-            return;
-        }
-        info!(meeting_id = %self.id, attendee_id = %attendee, dropped, "left");
-        match replica {
-            None => self.tell_roster(cx, entries),
-            Some(_) => self.tell_own(cx, attendee.id, entries),
-        }
-        self.note_participants();
-        if !attendee.content {
-            let content = AttendeeKey { content: true, ..attendee };
-            self.end_attendee(cx, content, AudioStatus::AttendeeRemoved);
-        }
-    }
-
-    /// Removes a session's media and publications; others are not told.
-    fn detach(&mut self, cx: &mut Cx<'_>, id: SessionId) {
-        self.unpublish(id);
-        for source in self.sources.values_mut() {
-            source.subscribers.retain(|subscriber| subscriber.session != id);
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        self.mixer.remove(LegId(session.audio_stream_id));
-        if let Some(link) = &session.link {
-            cx.directory.remove(link, id);
-        }
-        self.presence_due |= session.present;
-        self.attendance.note(&session.subject, false);
-        session.end(cx.now);
-    }
-
-    /// Ends whatever sessions this attendee has, with a status that its client understands.
-    pub(crate) fn end_attendee(&mut self, cx: &mut Cx<'_>, attendee: AttendeeKey, audio_status: AudioStatus) {
-        let theirs: Vec<_> =
-            self.sessions.values().filter(|s| s.attendee == attendee).map(|s| s.id).collect();
-        for id in theirs {
-            self.end_session(cx, id, audio_status);
-        }
-    }
-
-    fn end_session(&mut self, cx: &mut Cx<'_>, id: SessionId, audio_status: AudioStatus) {
-        match self.sessions.get(&id).map(|session| session.phase) {
-            Some(Phase::Joined) => {
-                self.note_cause(id, Cause::SentAway(format!("AUDIO_STATUS {audio_status:?}")));
-                cx.frame(id, ServerFrame::AudioStatus(audio_status));
-                self.depart(cx, id, false);
-            }
-            Some(Phase::Waiting { .. }) => {
-                let ended = audio_status == AudioStatus::MeetingEnded;
-                let code = if ended { close_code::MEETING_ENDED } else { close_code::ATTENDEE_UNAVAILABLE };
-                self.send_away(
-                    cx,
-                    id,
-                    code,
-                    if ended { "the meeting has ended" } else { "attendee unavailable" },
-                );
-            }
-            Some(Phase::Lost { .. }) => {
-                self.depart(cx, id, false);
-                self.sessions.remove(&id);
-            }
-            Some(Phase::Ended { .. }) | None => {}
-        }
-    }
-
-    /// The meeting is over: everybody is told.
-    pub(crate) fn end(&mut self, cx: &mut Cx<'_>) {
-        info!(meeting_id = %self.id, "meeting ended");
-        self.over = true;
-        self.end_sessions(cx, |_| true);
-    }
-
-    /// The meeting of these sessions is over.
-    pub(crate) fn end_sessions(&mut self, cx: &mut Cx<'_>, which: impl Fn(&Session) -> bool) {
-        // Shares first: else they would be told that their attendee was removed.
-        for content in [true, false] {
-            let these = self.sessions.values().filter(|s| s.attendee.content == content && which(s));
-            let these: Vec<_> = these.map(|session| session.id).collect();
-            for id in these {
-                self.end_session(cx, id, AudioStatus::MeetingEnded);
-            }
-        }
-    }
-
-    /// The attendee's record is gone: its sessions go, its content share with them. Who was promoted by it goes back to
-    /// the audience.
-    pub(crate) fn remove_attendee(&mut self, cx: &mut Cx<'_>, attendee: AttendeeId) {
-        for content in [true, false] {
-            self.end_attendee(cx, AttendeeKey { id: attendee, content }, AudioStatus::AttendeeRemoved);
-        }
-        self.demote_all_as(cx, attendee);
-    }
-
     /// The attendee may do something else from now on. What it may no longer say, show, hear or see ends at once; its
     /// client learns of it from the index, and takes up what it newly may with its next SUBSCRIBE.
     pub(crate) fn set_capabilities(&mut self, cx: &Cx<'_>, attendee: AttendeeId, capabilities: Capabilities) {
@@ -535,25 +215,6 @@ impl Meeting {
         }
         self.retarget_all(cx);
         self.index_due = true;
-    }
-
-    /// The client has sent what no such client sends: it is told so, and its session ends.
-    pub(crate) fn refuse(&mut self, cx: &mut Cx<'_>, id: SessionId, on: FrameKind, why: &str) {
-        self.end_session_with_error(cx, id, status::BAD_REQUEST, why.to_owned(), on);
-        cx.close(id, close_code::BAD_FRAME, "bad frame");
-    }
-
-    fn end_session_with_error(
-        &mut self,
-        cx: &mut Cx<'_>,
-        id: SessionId,
-        status: u32,
-        description: String,
-        on: FrameKind,
-    ) {
-        self.note_cause(id, Cause::SentAway(description.clone()));
-        cx.frame(id, ServerFrame::Error { status, description, on });
-        self.depart(cx, id, false);
     }
 
     /// Tells everybody of those whose last (un)muting was not told at once.
@@ -589,51 +250,6 @@ impl Meeting {
     ) {
         self.receive_datagram(cx, id, from, bytes);
         self.note_connected(cx, id, Some(from));
-    }
-
-    /// Learns where the peer is, and announces the attendee once its media path stands.
-    pub(crate) fn note_connected(&mut self, cx: &mut Cx<'_>, id: SessionId, from: Option<PeerAddr>) {
-        let meeting = self.id;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Some(link) = &mut session.link else { return };
-        if let Some(address) = from.or(link.peer.remote_addr()) {
-            cx.directory.learn_address(cx.now, link, address, meeting, id);
-        }
-        cx.touch(meeting, id);
-        if session.present {
-            return;
-        }
-        if link.peer.remote_addr().is_some() {
-            self.reach(cx, id, JoinStep::IceConnected);
-        }
-        match self.peer(id).map(|peer| peer.state()) {
-            Some(PeerState::Connected) => self.reach(cx, id, JoinStep::DtlsConnected),
-            Some(PeerState::Failed(why)) => return self.note_cause(id, Cause::Dtls(why.to_string())),
-            _ => return,
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.present = true;
-        session.told_muted = session.muted;
-        self.presence_due = true;
-        self.attendance.note(&session.subject, false);
-        if let Some(promotion) = &session.promotion {
-            self.attendance.note(&promotion.subject, false);
-        }
-        info!(meeting_id = %meeting, attendee_id = %session.attendee, "present");
-        let mut entries = vec![session.entry(session.audio_stream_id)];
-        // The new entry first: then nobody believes for a moment that the attendee has left (section 6.1).
-        let left = session.replaces.take();
-        entries
-            .extend(left.map(|audio_stream_id| AudioStreamIdInfo::Left { audio_stream_id, dropped: false }));
-        let promoted: Vec<_> = session.promoted_entry().into_iter().collect();
-        match session.replica {
-            None => self.tell_roster(cx, entries),
-            Some(_) => {
-                let attendee = session.attendee.id;
-                self.tell_own(cx, attendee, entries);
-                self.tell_roster(cx, promoted);
-            }
-        }
     }
 
     /// The heartbeat.
@@ -751,7 +367,7 @@ impl Meeting {
     }
 
     /// Somebody has come or gone: an index is due if that changes what it counts.
-    fn note_participants(&mut self) {
+    pub(crate) fn note_participants(&mut self) {
         let participants = self.participants();
         self.index_due |= participants != std::mem::replace(&mut self.participants_counted, participants);
     }

@@ -12,32 +12,24 @@
 //! itself (`campanile_wire::api`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-use aws_lc_rs::{constant_time, hmac};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
-use campanile_wire::api::{
-    ATTENDEES_MAX, Capabilities, Capability, ContentResolution, Invalid, JoinToken, MeetingFeatures,
-    NetworkType, NewAttendee, NewMeeting, NotificationsConfiguration, TAGS_MAX, Tag,
-    TranscriptionConfiguration, VideoResolution,
-};
+use campanile_wire::api::{ATTENDEES_MAX, Invalid, NewMeeting, TAGS_MAX, Tag, TranscriptionConfiguration};
 use campanile_wire::events::{Detail, EventType};
 use rand_chacha::ChaCha12Rng;
 use rand_core::RngCore as _;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use crate::ids::{AccountId, AttendeeId, AttendeeKey, CONTENT_SUFFIX, MeetingId};
+use crate::ids::{AccountId, AttendeeId, MeetingId};
 
+mod attendees;
 mod moderation;
 mod outbox;
+mod records;
+mod tokens;
 
 use outbox::Numbers;
 pub use outbox::{OutboxEvent, StoredEvents, Subject};
-
-/// Characters of a join token: unpadded base64 of 73, `<attendee id>:<128 secret bits in UUID layout>`.
-const JOIN_TOKEN_CHARS: usize = 98;
+pub use records::{AttendeeRecord, MeetingRecord, Write};
+pub use tokens::{Admission, JoinError, JoinTokenKey, fuzz};
 
 /// Why StartMeetingTranscription comes to nothing.
 const NO_ENGINE: &str = "No transcription engine is configured on this server";
@@ -72,83 +64,6 @@ impl Default for RegistryLimits {
     }
 }
 
-/// A meeting's record, as stored.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct MeetingRecord {
-    /// Its name in URLs.
-    pub id: MeetingId,
-    /// Whose it is.
-    pub account: AccountId,
-    /// The token it was created with: the same again finds this meeting.
-    pub client_request_token: String,
-    /// The caller's own name for it.
-    pub external_meeting_id: String,
-    /// As asked for.
-    pub media_region: String,
-    /// Reserved by the API, echoed.
-    pub meeting_host_id: Option<String>,
-    /// What it offers.
-    pub features: MeetingFeatures,
-    /// Where its events go.
-    pub notifications: NotificationsConfiguration,
-    /// As asked for.
-    pub tenant_ids: Vec<String>,
-    /// Labels.
-    pub tags: Vec<Tag>,
-    /// Which addresses its placement may name.
-    pub network: Option<NetworkType>,
-    /// When it was created, in milliseconds since the Unix epoch.
-    pub created_unix_ms: u64,
-    /// The meeting that this one is a replica of.
-    #[serde(default)]
-    pub primary: Option<MeetingId>,
-    /// While the meeting is locked: the attendees who may come in, those who were there (an extension of the API).
-    #[serde(default)]
-    pub locked_to: Option<BTreeSet<AttendeeId>>,
-    /// What StartMeetingTranscription asked for, until it is stopped.
-    #[serde(default)]
-    pub transcription: Option<TranscriptionConfiguration>,
-}
-
-/// An attendee's record, as stored. The join token is not stored: it follows from the id and the generation.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct AttendeeRecord {
-    /// Its name.
-    pub id: AttendeeId,
-    /// The meeting it may join.
-    pub meeting: MeetingId,
-    /// The caller's own name for the person.
-    pub external_user_id: String,
-    /// What it may do.
-    pub capabilities: Capabilities,
-    /// Whether it may unmute itself (an extension of the API).
-    #[serde(default = "yes")]
-    pub may_unmute: bool,
-    /// Counts the join tokens given out for it: a new one makes the earlier worthless.
-    pub generation: u32,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// A change that must be stored before the call that made it is answered.
-#[derive(Clone, Debug)]
-pub enum Write {
-    /// Store this meeting.
-    Meeting(Box<MeetingRecord>),
-    /// Store this attendee.
-    Attendee(AttendeeRecord),
-    /// Store this attendee, whose capabilities have changed: the worker must hear of it too.
-    Capabilities(AttendeeRecord),
-    /// Forget this meeting and all its attendees.
-    MeetingDeleted(MeetingId),
-    /// Forget this attendee.
-    AttendeeDeleted(MeetingId, AttendeeId),
-    /// Keep this event for whoever asks what has happened.
-    Event(Box<OutboxEvent>),
-}
-
 /// Why a call was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
@@ -176,94 +91,6 @@ pub enum RegistryError {
     /// The request breaks a rule.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-}
-
-/// Why a join was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum JoinError {
-    /// The meeting has ended, or never was: nothing to wait for (WebSocket close 4410).
-    #[error("meeting ended")]
-    MeetingEnded,
-    /// The token is not one of this meeting's, or its attendee was deleted (WebSocket close 4403).
-    #[error("attendee unavailable")]
-    AttendeeUnavailable,
-    /// The meeting is locked, and the attendee was not in it (WebSocket close 4403).
-    #[error("the meeting is locked")]
-    Locked,
-}
-
-impl JoinError {
-    /// What helps.
-    pub fn remedy(self) -> &'static str {
-        match self {
-            JoinError::MeetingEnded => "make a new meeting, and new attendees for it",
-            JoinError::Locked => "unlock the meeting, or let the attendee in before it is locked",
-            JoinError::AttendeeUnavailable => "give the client the join token of an attendee of this meeting",
-        }
-    }
-}
-
-/// What a join token admits to: all that the data plane needs to know.
-#[derive(Clone, Debug)]
-pub struct Admission {
-    /// The meeting.
-    pub meeting: MeetingId,
-    /// The meeting that it is a replica of: there its attendees are the audience.
-    pub primary: Option<MeetingId>,
-    /// Who joins: the attendee, or its content share.
-    pub attendee: AttendeeKey,
-    /// Whose meeting it is.
-    pub account: AccountId,
-    /// The caller's own name for the person.
-    pub external_user_id: String,
-    /// The caller's own name for the meeting.
-    pub external_meeting_id: String,
-    /// As the meeting was asked for.
-    pub media_region: String,
-    /// What the attendee may do.
-    pub capabilities: Capabilities,
-    /// Whether it may unmute itself.
-    pub may_unmute: bool,
-    /// What the meeting offers.
-    pub features: MeetingFeatures,
-}
-
-/// The installation's secret from which join tokens follow. Whoever holds it can join any meeting whose ids are known.
-pub struct JoinTokenKey(hmac::Key);
-
-impl JoinTokenKey {
-    /// From 32 random bytes, which the shell keeps with the records: with other bytes, every token given out is void.
-    pub fn new(secret: &[u8; 32]) -> JoinTokenKey {
-        JoinTokenKey(hmac::Key::new(hmac::HMAC_SHA256, secret))
-    }
-
-    /// `base64(<attendee id>:<128 bits of HMAC-SHA-256>)`. Base64 of hex digits, `-` and `:` holds letters and digits
-    /// only, which survive JSON, a WebSocket subprotocol (RFC 7230 token) and a SIP URI parameter alike.
-    fn token(&self, id: AttendeeId, generation: u32) -> JoinToken {
-        let mut message = Vec::with_capacity(40);
-        message.extend_from_slice(b"campanile join token");
-        message.extend_from_slice(id.0.as_bytes());
-        message.extend_from_slice(&generation.to_be_bytes());
-        let tag = hmac::sign(&self.0, &message);
-        let secret = Uuid::from_slice(&tag.as_ref()[..16]).expect("SHA-256 gives 32 bytes");
-        JoinToken::new(STANDARD_NO_PAD.encode(format!("{id}:{secret}")))
-    }
-}
-
-impl fmt::Debug for JoinTokenKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<redacted>")
-    }
-}
-
-/// The attendee that a token claims to be of. Says nothing about its worth.
-fn claimed_attendee(token: &str) -> Option<AttendeeId> {
-    if token.len() != JOIN_TOKEN_CHARS {
-        return None;
-    }
-    let text = String::from_utf8(STANDARD_NO_PAD.decode(token).ok()?).ok()?;
-    let (id, _secret) = text.split_once(':')?;
-    id.parse().ok()
 }
 
 /// A meeting with its attendees.
@@ -553,210 +380,6 @@ impl Registry {
         Ok(())
     }
 
-    /// CreateAttendee. The same ExternalUserId again finds the attendee it made, if capabilities are equal or not given.
-    ///
-    /// # Errors
-    /// `Invalid` when the capabilities name what the meeting has disabled, `AttendeeLimit` at the meeting's ceiling, which
-    /// counts attendees that exist, joined or not.
-    pub fn create_attendee(
-        &mut self,
-        account: AccountId,
-        now_unix_ms: u64,
-        meeting: MeetingId,
-        new: NewAttendee,
-    ) -> Result<AttendeeRecord, RegistryError> {
-        let entry = self.entry(account, meeting)?;
-        let features = entry.record.features;
-        if let Some(asked) = &new.capabilities {
-            permitted(asked, &features)?;
-        }
-        let same = |attendee: &&AttendeeRecord| {
-            attendee.external_user_id == new.external_user_id
-                && new.capabilities.is_none_or(|asked| asked == attendee.capabilities)
-        };
-        if self.limits.one_attendee_per_user
-            && let Some(existing) = entry.attendees.values().find(same)
-        {
-            return Ok(existing.clone());
-        }
-        let max = features.attendees_max(self.limits.attendees_per_meeting);
-        if entry.attendees.len() >= usize::from(max) {
-            return Err(RegistryError::AttendeeLimit(max));
-        }
-        let record = AttendeeRecord {
-            id: self.new_attendee_id(),
-            meeting,
-            external_user_id: new.external_user_id,
-            capabilities: new.capabilities.unwrap_or_else(|| default_capabilities(&features)),
-            may_unmute: true,
-            generation: 0,
-        };
-        let entry = self.meetings.get_mut(&meeting).expect("found above");
-        let added = entry.record.attendee_detail(EventType::AttendeeAdded, now_unix_ms, &record);
-        entry.attendees.insert(record.id, record.clone());
-        self.writes.push(Write::Attendee(record.clone()));
-        self.tell_of(account, meeting, added);
-        Ok(record)
-    }
-
-    /// GetAttendee.
-    pub fn attendee(
-        &self,
-        account: AccountId,
-        meeting: MeetingId,
-        attendee: AttendeeId,
-    ) -> Result<&AttendeeRecord, RegistryError> {
-        let entry = self.entry(account, meeting)?;
-        entry.attendees.get(&attendee).ok_or(RegistryError::AttendeeNotFound(attendee))
-    }
-
-    /// ListAttendees, in the order of their ids: at most `max` of those after `after`, and where the next page starts,
-    /// if there is one. The order holds while others come and go, so no attendee is skipped or shown twice.
-    pub fn attendees(
-        &self,
-        account: AccountId,
-        meeting: MeetingId,
-        after: Option<AttendeeId>,
-        max: usize,
-    ) -> Result<(Vec<&AttendeeRecord>, Option<AttendeeId>), RegistryError> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let entry = self.entry(account, meeting)?;
-        let mut rest =
-            entry.attendees.range((after.map_or(Unbounded, Excluded), Unbounded)).map(|(_, record)| record);
-        let page: Vec<_> = rest.by_ref().take(max).collect();
-        let next = rest.next().and(page.last()).map(|last| last.id);
-        Ok((page, next))
-    }
-
-    /// UpdateAttendeeCapabilities: replaces all three.
-    pub fn set_capabilities(
-        &mut self,
-        account: AccountId,
-        now_unix_ms: u64,
-        meeting: MeetingId,
-        attendee: AttendeeId,
-        capabilities: Capabilities,
-    ) -> Result<AttendeeRecord, RegistryError> {
-        self.attendee(account, meeting, attendee)?;
-        self.set_capabilities_of(account, now_unix_ms, meeting, capabilities, |id| id == attendee)?;
-        Ok(self.attendee(account, meeting, attendee)?.clone())
-    }
-
-    /// BatchUpdateAttendeeCapabilitiesExcept: all attendees but these, of whom some may not be there.
-    pub fn set_capabilities_except(
-        &mut self,
-        account: AccountId,
-        now_unix_ms: u64,
-        meeting: MeetingId,
-        excluded: &BTreeSet<AttendeeId>,
-        capabilities: Capabilities,
-    ) -> Result<(), RegistryError> {
-        self.set_capabilities_of(account, now_unix_ms, meeting, capabilities, |id| !excluded.contains(&id))
-    }
-
-    fn set_capabilities_of(
-        &mut self,
-        account: AccountId,
-        now_unix_ms: u64,
-        meeting: MeetingId,
-        capabilities: Capabilities,
-        whose: impl Fn(AttendeeId) -> bool,
-    ) -> Result<(), RegistryError> {
-        let features = self.entry(account, meeting)?.record.features;
-        permitted(&capabilities, &features)?;
-        let entry = self.meetings.get_mut(&meeting).expect("found above");
-        let mut events = Vec::new();
-        for record in entry.attendees.values_mut() {
-            if whose(record.id) && record.capabilities != capabilities {
-                record.capabilities = capabilities;
-                self.writes.push(Write::Capabilities(record.clone()));
-                let what = EventType::AttendeeCapabilitiesUpdated;
-                events.push(Detail {
-                    success: Some("1".into()),
-                    attendee_capabilities: Some(capabilities.into()),
-                    ..entry.record.attendee_detail(what, now_unix_ms, record)
-                });
-            }
-        }
-        events.into_iter().for_each(|detail| self.tell_of(account, meeting, detail));
-        Ok(())
-    }
-
-    /// DeleteAttendee: its token is void at once.
-    pub fn delete_attendee(
-        &mut self,
-        account: AccountId,
-        now_unix_ms: u64,
-        meeting: MeetingId,
-        attendee: AttendeeId,
-    ) -> Result<(), RegistryError> {
-        let record = self.attendee(account, meeting, attendee)?;
-        let of_meeting = &self.entry(account, meeting)?.record;
-        let deleted = of_meeting.attendee_detail(EventType::AttendeeDeleted, now_unix_ms, record);
-        self.meetings.get_mut(&meeting).expect("found above").attendees.remove(&attendee);
-        self.writes.push(Write::AttendeeDeleted(meeting, attendee));
-        self.tell_of(account, meeting, deleted);
-        Ok(())
-    }
-
-    /// The attendee's join token, the same each time.
-    pub fn join_token(&self, attendee: &AttendeeRecord) -> JoinToken {
-        self.key.token(attendee.id, attendee.generation)
-    }
-
-    /// Trades a join token for what the data plane must know. A token that ends in `#content` admits the attendee's
-    /// content share.
-    ///
-    /// # Errors
-    /// `MeetingEnded` when there is no such meeting, whatever the token; `AttendeeUnavailable` when the token is not one
-    /// of this meeting's living attendees.
-    pub fn admit(&self, meeting: MeetingId, token: &str) -> Result<Admission, JoinError> {
-        let entry = self.meetings.get(&meeting).ok_or(JoinError::MeetingEnded)?;
-        let (token, content) = match token.strip_suffix(CONTENT_SUFFIX) {
-            Some(token) => (token, true),
-            None => (token, false),
-        };
-        let attendee = claimed_attendee(token)
-            .and_then(|id| entry.attendees.get(&id))
-            .ok_or(JoinError::AttendeeUnavailable)?;
-        let right = self.join_token(attendee);
-        constant_time::verify_slices_are_equal(right.reveal().as_bytes(), token.as_bytes())
-            .map_err(|_| JoinError::AttendeeUnavailable)?;
-        if entry.record.locked_to.as_ref().is_some_and(|inside| !inside.contains(&attendee.id)) {
-            return Err(JoinError::Locked);
-        }
-        Ok(Admission {
-            meeting,
-            primary: entry.record.primary,
-            attendee: AttendeeKey { id: attendee.id, content },
-            account: entry.record.account,
-            external_user_id: attendee.external_user_id.clone(),
-            external_meeting_id: entry.record.external_meeting_id.clone(),
-            media_region: entry.record.media_region.clone(),
-            capabilities: attendee.capabilities,
-            may_unmute: attendee.may_unmute,
-            features: entry.record.features,
-        })
-    }
-
-    /// Trades a join token of the primary meeting, shown by an attendee of its replica, for what the data plane must know.
-    ///
-    /// # Errors
-    /// As [`Registry::admit`]; `AttendeeUnavailable` too when the meeting is no replica.
-    pub fn admit_promoted(&self, replica: MeetingId, token: &str) -> Result<Admission, JoinError> {
-        let entry = self.meetings.get(&replica).ok_or(JoinError::MeetingEnded)?;
-        self.admit(entry.record.primary.ok_or(JoinError::AttendeeUnavailable)?, token)
-    }
-
-    /// Whose join token this is, or was: clients tell of a meeting's end when their record is gone.
-    pub fn recognize(&self, token: &str) -> Option<AttendeeId> {
-        let token = token.strip_suffix(CONTENT_SUFFIX).unwrap_or(token);
-        let id = claimed_attendee(token)?;
-        let right = self.key.token(id, 0);
-        constant_time::verify_slices_are_equal(right.reveal().as_bytes(), token.as_bytes()).ok()?;
-        Some(id)
-    }
-
     /// The account of a meeting that has this attendee.
     pub fn owner_of(&self, meeting: MeetingId, attendee: AttendeeId) -> Option<AccountId> {
         let entry = self.meetings.get(&meeting)?;
@@ -849,55 +472,10 @@ impl Registry {
         }
     }
 
-    /// Random in all its bits. Unique within every meeting, which 128 bits see to.
-    fn new_attendee_id(&mut self) -> AttendeeId {
-        AttendeeId(Uuid::from_bytes(self.random_bytes()))
-    }
-
     fn random_bytes(&mut self) -> [u8; 16] {
         let mut bytes = [0; 16];
         self.rng.fill_bytes(&mut bytes);
         bytes
-    }
-}
-
-/// Capabilities that a request names must not go beyond what the meeting has.
-fn permitted(asked: &Capabilities, features: &MeetingFeatures) -> Result<(), Invalid> {
-    if features.video_max() == VideoResolution::None && asked.video != Capability::None {
-        return Err(Invalid("Capabilities: Video must be None, as the meeting has no video".into()));
-    }
-    if features.content_max() == ContentResolution::None && asked.content != Capability::None {
-        return Err(Invalid(
-            "Capabilities: Content must be None, as the meeting has no content shares".into(),
-        ));
-    }
-    Ok(())
-}
-
-/// What an attendee may do when the request does not say. Without video but with content shares, video is `Receive`, since
-/// whoever receives content receives video: a combination that a request could not name.
-fn default_capabilities(features: &MeetingFeatures) -> Capabilities {
-    let mut capabilities = Capabilities::ALL;
-    let content = features.content_max() != ContentResolution::None;
-    if !content {
-        capabilities.content = Capability::None;
-    }
-    if features.video_max() == VideoResolution::None {
-        capabilities.video = if content { Capability::Receive } else { Capability::None };
-    }
-    capabilities
-}
-
-/// Entry points for fuzzing: no bytes may make them panic.
-pub mod fuzz {
-    use super::*;
-
-    /// A join token from a stranger: whatever it is, reading it must be harmless.
-    pub fn join_token(data: &[u8]) {
-        let token = String::from_utf8_lossy(data);
-        if let Some(id) = claimed_attendee(&token) {
-            assert_eq!(claimed_attendee(JoinTokenKey::new(&[7; 32]).token(id, 0).reveal()), Some(id));
-        }
     }
 }
 

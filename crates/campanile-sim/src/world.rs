@@ -1,8 +1,11 @@
 //! The world: a clock that jumps from event to event, a server, its shell, and whoever joins.
 
+mod api;
 mod outage;
+mod page;
+mod shell;
 
-use std::cell::{Ref, RefCell};
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,28 +16,19 @@ use campanile_media::peer::Certificate;
 use campanile_media::peer::sdp::Candidates;
 use campanile_meeting::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use campanile_meeting::quality::AudioQuality;
-use campanile_meeting::registry::{Admission, JoinError, Subject};
-use campanile_meeting::service::{
-    Command, DataError, Event as ServiceEvent, Limits, MediaService, Output, ServiceConfig, WallClock,
-};
+use campanile_meeting::registry::Subject;
+use campanile_meeting::service::{Command, Limits, MediaService, ServiceConfig, WallClock};
 use campanile_meeting::trace::JoinTrace;
-use campanile_wire::api::{Capabilities, MeetingFeatures};
 use campanile_wire::events::EventType;
-use campanile_wire::signaling::{
-    ClientFrame, DataMessage, SERVER_FRAME_BYTES_MAX, Secret, ServerFrame, decode, decode_server,
-};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use crate::client::{Client, Ending, Out, State, Watch};
+use crate::client::{Client, Out, State};
 use crate::link::{Conditions, Link};
-use crate::picture::{Camera, Seen};
-use crate::sound::{Ear, Microphone};
+use crate::picture::Camera;
 use crate::start_of_time;
 use crate::trace::Trace;
 
-/// How long the shell waits for a client to answer a close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Wall-clock time at the start: 2026-01-01.
 const UNIX_START: Duration = Duration::from_secs(1_767_225_600);
 const MEETING: &str = "00000000-0000-4000-8000-000000000001";
@@ -293,104 +287,6 @@ impl World {
         holds()
     }
 
-    /// DeleteMeeting: the record is gone, and the worker is told.
-    pub fn end_meeting(&self) {
-        let mut inner = self.inner.borrow_mut();
-        inner.over = true;
-        let command = Command::EndMeeting(inner.meeting);
-        inner.command(command);
-    }
-
-    /// DeleteMeeting on the replica.
-    pub fn end_replica(&self, replica: usize) {
-        let command = Command::EndMeeting(REPLICAS[replica].parse().expect("a UUID"));
-        self.inner.borrow_mut().command(command);
-    }
-
-    /// DeleteAttendee.
-    pub fn remove_attendee(&self, page: &Page) {
-        let attendee = page.client().attendee.id;
-        self.remove(attendee);
-    }
-
-    /// DeleteAttendee, of one whose page is not at hand.
-    pub fn remove(&self, attendee: AttendeeId) {
-        let mut inner = self.inner.borrow_mut();
-        inner.removed.insert(attendee);
-        let command = Command::RemoveAttendee(inner.meeting, attendee);
-        inner.command(command);
-    }
-
-    /// UpdateAttendeeCapabilities: the record says so from now on, and the worker is told.
-    pub fn set_capabilities(&self, page: &Page, capabilities: Capabilities) {
-        let attendee = page.client().attendee.id;
-        self.limit(attendee, capabilities);
-    }
-
-    /// UpdateAttendeeCapabilities, of one whose page is not at hand.
-    pub fn limit(&self, attendee: AttendeeId, capabilities: Capabilities) {
-        let mut inner = self.inner.borrow_mut();
-        let command = Command::SetCapabilities(inner.meeting, attendee, capabilities);
-        inner.command(command);
-    }
-
-    /// SendDataMessage of the API, by this name; the time at which it was taken in, in nanoseconds since the Unix epoch.
-    pub fn send_data_message(
-        &self,
-        name: &str,
-        topic: &str,
-        data: &str,
-        lifetime: Duration,
-    ) -> Result<i64, DataError> {
-        let mut inner = self.inner.borrow_mut();
-        let (now, meeting) = (inner.now, inner.meeting);
-        let data = data.as_bytes().to_vec();
-        let message = DataMessage { topic: topic.to_owned(), data, lifetime_ms: lifetime.as_millis() as u32 };
-        let outcome = inner.service.send_data_message(now, meeting, name, message);
-        inner.drain();
-        outcome
-    }
-
-    /// ListDataMessages of the API: their texts.
-    pub fn data_messages(&self) -> Vec<String> {
-        let mut inner = self.inner.borrow_mut();
-        let (now, meeting) = (inner.now, inner.meeting);
-        let kept = inner.service.data_messages(now, meeting);
-        kept.into_iter().map(|message| String::from_utf8_lossy(&message.data).into_owned()).collect()
-    }
-
-    /// MuteAttendee.
-    pub fn mute(&self, page: &Page) {
-        let attendee = page.client().attendee.id;
-        let mut inner = self.inner.borrow_mut();
-        let command = Command::MuteAttendee(inner.meeting, attendee);
-        inner.command(command);
-    }
-
-    /// UpdateUnmutePermission: the record says so from now on, and the worker is told.
-    pub fn permit_unmute(&self, page: &Page, may_unmute: bool) {
-        let attendee = page.client().attendee.id;
-        let mut inner = self.inner.borrow_mut();
-        match may_unmute {
-            true => inner.kept_muted.remove(&attendee),
-            false => inner.kept_muted.insert(attendee),
-        };
-        let command = Command::PermitUnmute(inner.meeting, attendee, may_unmute);
-        inner.command(command);
-    }
-
-    /// LockMeeting.
-    pub fn lock(&self) {
-        let mut inner = self.inner.borrow_mut();
-        let command = Command::LockMeeting(inner.meeting);
-        inner.command(command);
-    }
-
-    /// UnlockMeeting.
-    pub fn unlock(&self) {
-        self.inner.borrow_mut().locked_to = None;
-    }
-
     /// How many attendees the registry was last told are present.
     pub fn present(&self) -> usize {
         self.inner.borrow().present
@@ -452,218 +348,6 @@ impl World {
         let from = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 1), 1));
         inner.service.handle_datagram(now, from, &mut bytes.to_vec());
         inner.drain();
-    }
-}
-
-impl Page {
-    /// What its client has seen so far.
-    pub fn client(&self) -> Ref<'_, Client> {
-        Ref::map(self.inner.borrow(), |inner| &inner.seats[self.at].client)
-    }
-
-    /// Its attendee's id, with `#content` for a share.
-    pub fn id(&self) -> String {
-        self.client().attendee.to_string()
-    }
-
-    fn act(&self, act: impl FnOnce(&mut Client, Instant)) -> Page {
-        {
-            let mut inner = self.inner.borrow_mut();
-            let now = inner.now;
-            act(&mut inner.seats[self.at].client, now);
-            inner.flush(self.at);
-        }
-        self.clone()
-    }
-
-    fn rewire(&self, rewire: impl FnOnce(&mut Seat, Instant)) -> Page {
-        let mut inner = self.inner.borrow_mut();
-        let now = inner.now;
-        rewire(&mut inner.seats[self.at], now);
-        self.clone()
-    }
-
-    /// What its attendee may do; before it joins.
-    pub fn capable(&self, capabilities: Capabilities) -> Page {
-        self.act(|client, _| client.capabilities = capabilities)
-    }
-
-    /// Switches the camera on, or, on a share, shows the content.
-    pub fn publish(&self, camera: Camera) -> Page {
-        self.act(|client, now| {
-            client.camera = Some(camera);
-            client.update_video(now);
-        })
-    }
-
-    /// Switches the camera off.
-    pub fn unpublish(&self) -> Page {
-        self.act(|client, now| {
-            client.camera = None;
-            client.update_video(now);
-        })
-    }
-
-    /// Chooses what to receive. Between client-side and server-side choice only before joining.
-    pub fn watch(&self, watch: Watch) -> Page {
-        self.act(|client, now| client.watch(now, watch))
-    }
-
-    /// Says a tone of so many Hz, a multiple of 50, from now on.
-    pub fn says(&self, hz: u32) -> Page {
-        self.act(|client, _| client.microphone = Microphone::tone(hz))
-    }
-
-    /// Says nothing any more.
-    pub fn falls_silent(&self) -> Page {
-        self.act(|client, _| client.microphone = Microphone::default())
-    }
-
-    /// Listens to what it receives from now on, at the price of decoding it.
-    pub fn listens(&self) -> Page {
-        self.act(|client, _| client.ear = Some(Ear::new()))
-    }
-
-    /// Mutes or unmutes, and says so; nothing without audio.
-    pub fn mute(&self, muted: bool) -> Page {
-        self.act(|client, _| {
-            client.muted = muted && client.audio;
-            if client.is_in() && client.audio {
-                client.say(ClientFrame::AudioControl { muted });
-            }
-        })
-    }
-
-    /// Joins without audio.
-    pub fn without_audio(&self) -> Page {
-        self.act(|client, _| client.audio = false)
-    }
-
-    /// Opens its socket but does not join before [`joins`](Self::joins).
-    pub fn joins_by_hand(&self) -> Page {
-        self.act(|client, _| client.join_by_hand = true)
-    }
-
-    /// Sends the JOIN that it held back.
-    pub fn joins(&self) -> Page {
-        self.act(|client, now| client.join(now))
-    }
-
-    /// Asks to be promoted with the credentials of this attendee of the primary meeting.
-    pub fn promote(&self, attendee: AttendeeId, name: &str) -> Page {
-        self.say(ClientFrame::PrimaryMeetingJoin {
-            attendee_id: attendee.to_string(),
-            external_user_id: name.to_owned(),
-            join_token: Secret(attendee.to_string()),
-        })
-    }
-
-    /// Goes back to the audience.
-    pub fn demote(&self) -> Page {
-        self.say(ClientFrame::PrimaryMeetingLeave)
-    }
-
-    /// Does not come back when its connection is lost.
-    pub fn stays_away(&self) -> Page {
-        self.act(|client, _| client.comes_back = false)
-    }
-
-    /// Sends a data message.
-    pub fn sends(&self, topic: &str, data: &str, lifetime: Duration) -> Page {
-        let message = DataMessage {
-            topic: topic.to_owned(),
-            data: data.as_bytes().to_vec(),
-            lifetime_ms: lifetime.as_millis() as u32,
-        };
-        self.say(ClientFrame::DataMessages(vec![message]))
-    }
-
-    /// Sends any frame.
-    pub fn say(&self, frame: ClientFrame) -> Page {
-        self.act(|client, _| client.say(frame))
-    }
-
-    /// Sends any bytes as a message.
-    pub fn say_bytes(&self, bytes: Vec<u8>) -> Page {
-        self.act(|client, _| client.out.push(Out::Bytes(bytes)))
-    }
-
-    /// Sends any datagram.
-    pub fn send_datagram(&self, bytes: Vec<u8>) -> Page {
-        self.act(|client, _| client.out.push(Out::Datagram(bytes)))
-    }
-
-    /// Leaves.
-    pub fn leave(&self) -> Page {
-        self.act(|client, now| client.leave(now, Ending::Left))
-    }
-
-    /// Its socket breaks, and both ends notice.
-    pub fn cut(&self) -> Page {
-        {
-            let mut inner = self.inner.borrow_mut();
-            let now = inner.now;
-            if let Some(session) = inner.seats[self.at].client.session {
-                inner.sockets.remove(&session);
-                inner.service.disconnected(now, session);
-                inner.drain();
-                inner.seats[self.at].client.closed(now, None);
-                inner.flush(self.at);
-            }
-        }
-        self.clone()
-    }
-
-    /// Its socket breaks, and only it notices: to the server the old one is still open.
-    pub fn cut_unnoticed(&self) -> Page {
-        self.act(|client, now| client.closed(now, None))
-    }
-
-    /// The machine is switched off: nothing more comes, and nobody is told.
-    pub fn vanish(&self) -> Page {
-        self.act(|client, _| client.dead = true)
-    }
-
-    /// No packet passes in either direction for so long.
-    pub fn black_out(&self, span: Duration) -> Page {
-        self.rewire(|seat, now| {
-            for link in [&mut seat.up, &mut seat.down, &mut seat.socket_up, &mut seat.socket_down] {
-                link.black_out(now + span);
-            }
-        })
-    }
-
-    /// Another network, for datagrams, from now on: towards the server, and from it.
-    pub fn network(&self, up: Conditions, down: Conditions) -> Page {
-        self.rewire(|seat, _| (seat.up.conditions, seat.down.conditions) = (up, down))
-    }
-
-    /// A layer of its camera stops or goes on, unannounced.
-    pub fn let_flow(&self, layer: usize, flows: bool) -> Page {
-        self.act(|client, _| client.let_flow(layer, flows))
-    }
-
-    /// Its camera's encoders begin anew under new SSRCs.
-    pub fn change_ssrcs(&self) -> Page {
-        self.act(|client, _| client.change_ssrcs())
-    }
-
-    /// What it has seen of another page's camera or content.
-    pub fn seen(&self, other: &Page) -> Seen {
-        let other = other.id();
-        self.client().seen(&other)
-    }
-
-    /// Whom it believes to be in the meeting, by name, shares with `#content`; sorted.
-    pub fn roster(&self) -> Vec<String> {
-        let client = self.client();
-        let name = |(id, entry): (&String, &crate::RosterEntry)| {
-            let content = if id.ends_with("#content") { "#content" } else { "" };
-            format!("{}{content}", entry.external_user_id)
-        };
-        let mut names: Vec<_> = client.roster.iter().map(name).collect();
-        names.sort();
-        names
     }
 }
 
@@ -787,107 +471,6 @@ impl Inner {
         }
     }
 
-    /// The shell: a handshake always succeeds, and what is wrong is said by a close code.
-    fn accept(&mut self, seat: usize) {
-        if self.seats[seat].client.dead {
-            return;
-        }
-        if !self.up {
-            return self.refuse(seat);
-        }
-        let session = SessionId(self.next_session);
-        self.next_session += 1;
-        self.sockets.insert(session, Socket { seat, opened: false, closing: false, waiting: 0 });
-        let opened = self.seats[seat].socket_down.pass_in_order(self.now);
-        self.schedule(opened, What::Opened(seat, session));
-        let client = &self.seats[seat].client;
-        let code = match client.attendee.id {
-            _ if self.over => Some(4410),
-            id if self.removed.contains(&id) => Some(4403),
-            id if self.locked_to.as_ref().is_some_and(|inside| !inside.contains(&id)) => Some(4403),
-            _ => None,
-        };
-        if let Some(code) = code {
-            return self.close(session, code);
-        }
-        let (attendee, capabilities) = (client.attendee, client.capabilities);
-        let admission = self.admission(attendee, client.name.clone(), capabilities);
-        let admission = match client.replica {
-            Some(replica) => Admission { meeting: replica, primary: Some(self.meeting), ..admission },
-            None => admission,
-        };
-        self.service.connect(self.now, session, admission);
-        self.drain();
-    }
-
-    fn admission(&self, attendee: AttendeeKey, name: String, capabilities: Capabilities) -> Admission {
-        Admission {
-            meeting: self.meeting,
-            primary: None,
-            attendee,
-            account: ACCOUNT.parse().expect("12 digits"),
-            external_user_id: name,
-            external_meeting_id: "sim".to_owned(),
-            media_region: "us-east-1".into(),
-            capabilities,
-            may_unmute: !self.kept_muted.contains(&attendee.id),
-            features: MeetingFeatures::default(),
-        }
-    }
-
-    fn frame_up(&mut self, session: SessionId, bytes: &[u8]) {
-        if self.sockets.get(&session).is_none_or(|socket| socket.closing) {
-            return;
-        }
-        match decode(bytes) {
-            // As the shell does: the registry says what the credentials are worth. Here a token is the attendee's id.
-            Ok(ClientFrame::PrimaryMeetingJoin { join_token, external_user_id, .. }) => {
-                let attendee = join_token.0.parse().ok().filter(|id| !self.removed.contains(id));
-                let admitted = attendee.ok_or(JoinError::AttendeeUnavailable).map(|id| {
-                    let attendee = AttendeeKey { id, content: false };
-                    self.admission(attendee, external_user_id, Capabilities::ALL)
-                });
-                self.service.promote(self.now, session, admitted);
-                self.drain();
-            }
-            Ok(frame) => {
-                self.service.handle_frame(self.now, session, frame);
-                self.drain();
-            }
-            Err(why) => {
-                self.service.handle_bad_frame(self.now, session, &why.to_string());
-                self.drain();
-            }
-        }
-    }
-
-    fn frame_down(&mut self, session: SessionId, bytes: &[u8]) {
-        let Some(socket) = self.sockets.get_mut(&session) else { return };
-        socket.waiting -= 1;
-        let seat = socket.seat;
-        let client = &mut self.seats[seat].client;
-        if client.dead || client.session != Some(session) {
-            return;
-        }
-        assert!(bytes.len() <= SERVER_FRAME_BYTES_MAX);
-        let frame = decode_server(bytes).expect("the server writes what clients read");
-        client.handle_frame(self.now, frame);
-        self.flush(seat);
-    }
-
-    fn close_down(&mut self, session: SessionId, code: u16) {
-        let Some(socket) = self.sockets.get(&session) else { return };
-        let seat = socket.seat;
-        let client = &mut self.seats[seat].client;
-        if client.dead || client.session != Some(session) {
-            return; // the shell will not wait for ever
-        }
-        client.closed(self.now, Some(code));
-        let arrival = self.seats[seat].socket_up.pass_in_order(self.now);
-        self.schedule(arrival, What::ClosedUp(session));
-        self.flush(seat);
-    }
-
     fn command(&mut self, command: Command) {
         self.service.handle_command(self.now, command);
         self.drain();
@@ -895,60 +478,6 @@ impl Inner {
 
     fn unix_ms(&self) -> u64 {
         (UNIX_START + (self.now - self.start)).as_millis() as u64
-    }
-
-    fn send_frame(&mut self, session: SessionId, frame: &ServerFrame) {
-        let timestamp_ms = self.unix_ms();
-        let Some(socket) = self.sockets.get_mut(&session).filter(|socket| !socket.closing) else { return };
-        socket.waiting += 1;
-        self.most_waiting = self.most_waiting.max(socket.waiting);
-        let arrival = self.seats[socket.seat].socket_down.pass_in_order(self.now);
-        self.schedule(arrival, What::FrameDown(session, frame.encode(timestamp_ms)));
-    }
-
-    fn close(&mut self, session: SessionId, code: u16) {
-        let Some(socket) = self.sockets.get_mut(&session).filter(|socket| !socket.closing) else { return };
-        socket.closing = true;
-        let arrival = self.seats[socket.seat].socket_down.pass_in_order(self.now);
-        self.schedule(arrival, What::CloseDown(session, code));
-        self.schedule(self.now + CLOSE_TIMEOUT, What::ClosedUp(session));
-    }
-
-    /// Carries out what the server has decided.
-    fn drain(&mut self) {
-        loop {
-            match self.service.poll_output() {
-                None => break,
-                Some(Output::Frame { session, frame }) => self.send_frame(session, &frame),
-                Some(Output::Frames { sessions, frame }) => {
-                    sessions.into_iter().for_each(|session| self.send_frame(session, &frame));
-                }
-                Some(Output::Close { session, code, .. }) => self.close(session, code),
-                Some(Output::Event(ServiceEvent::Present { attendees, .. })) => self.present = attendees,
-                Some(Output::Event(ServiceEvent::Locked { inside, .. })) => self.locked_to = Some(inside),
-                Some(Output::Event(ServiceEvent::Attendee { subject, what })) => {
-                    self.told.note(&subject, what)
-                }
-                Some(Output::Event(ServiceEvent::Drained)) => self.drained = true,
-                Some(Output::Event(ServiceEvent::JoinTrace(trace))) => {
-                    self.join_traces.insert(trace.session, *trace);
-                }
-                Some(Output::Datagrams { to, segment_size, bytes }) => {
-                    let Some(at) = self.seats.iter().position(|seat| seat.client.addr == to.addr) else {
-                        continue;
-                    };
-                    for datagram in bytes.chunks(segment_size) {
-                        let arrivals = self.seats[at].down.pass(self.now, datagram.len());
-                        for arrival in arrivals.first.into_iter().chain(arrivals.second) {
-                            let number = self.next_event;
-                            self.next_event += 1;
-                            let what = What::DatagramDown(at, datagram.to_vec());
-                            self.events.push(Reverse(Event { at: arrival, number, what }));
-                        }
-                    }
-                }
-            }
-        }
     }
 
     /// Carries out what a client wants, and sees to it that it is woken.

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use campanile_wire::api::{Capabilities, Capability, NewAttendee};
 use rand_core::SeedableRng as _;
+use uuid::Uuid;
 
 use super::*;
 

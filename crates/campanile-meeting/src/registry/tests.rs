@@ -1,6 +1,12 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use campanile_wire::api::{Capabilities, Capability, JoinToken, NewAttendee};
 use rand_core::SeedableRng as _;
+use uuid::Uuid;
 
+use super::tokens::JOIN_TOKEN_CHARS;
 use super::*;
+use crate::ids::AttendeeKey;
 
 const KEY: [u8; 32] = [7; 32];
 

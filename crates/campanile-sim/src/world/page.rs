@@ -1,0 +1,226 @@
+//! What somebody does with a page, and what is seen on it.
+
+use std::cell::Ref;
+use std::time::{Duration, Instant};
+
+use campanile_meeting::ids::AttendeeId;
+use campanile_wire::api::Capabilities;
+use campanile_wire::signaling::{ClientFrame, DataMessage, Secret};
+
+use super::{Page, Seat};
+use crate::client::{Client, Ending, Out, Watch};
+use crate::link::Conditions;
+use crate::picture::{Camera, Seen};
+use crate::sound::{Ear, Microphone};
+
+impl Page {
+    /// What its client has seen so far.
+    pub fn client(&self) -> Ref<'_, Client> {
+        Ref::map(self.inner.borrow(), |inner| &inner.seats[self.at].client)
+    }
+
+    /// Its attendee's id, with `#content` for a share.
+    pub fn id(&self) -> String {
+        self.client().attendee.to_string()
+    }
+
+    pub(super) fn act(&self, act: impl FnOnce(&mut Client, Instant)) -> Page {
+        {
+            let mut inner = self.inner.borrow_mut();
+            let now = inner.now;
+            act(&mut inner.seats[self.at].client, now);
+            inner.flush(self.at);
+        }
+        self.clone()
+    }
+
+    fn rewire(&self, rewire: impl FnOnce(&mut Seat, Instant)) -> Page {
+        let mut inner = self.inner.borrow_mut();
+        let now = inner.now;
+        rewire(&mut inner.seats[self.at], now);
+        self.clone()
+    }
+
+    /// What its attendee may do; before it joins.
+    pub fn capable(&self, capabilities: Capabilities) -> Page {
+        self.act(|client, _| client.capabilities = capabilities)
+    }
+
+    /// Switches the camera on, or, on a share, shows the content.
+    pub fn publish(&self, camera: Camera) -> Page {
+        self.act(|client, now| {
+            client.camera = Some(camera);
+            client.update_video(now);
+        })
+    }
+
+    /// Switches the camera off.
+    pub fn unpublish(&self) -> Page {
+        self.act(|client, now| {
+            client.camera = None;
+            client.update_video(now);
+        })
+    }
+
+    /// Chooses what to receive. Between client-side and server-side choice only before joining.
+    pub fn watch(&self, watch: Watch) -> Page {
+        self.act(|client, now| client.watch(now, watch))
+    }
+
+    /// Says a tone of so many Hz, a multiple of 50, from now on.
+    pub fn says(&self, hz: u32) -> Page {
+        self.act(|client, _| client.microphone = Microphone::tone(hz))
+    }
+
+    /// Says nothing any more.
+    pub fn falls_silent(&self) -> Page {
+        self.act(|client, _| client.microphone = Microphone::default())
+    }
+
+    /// Listens to what it receives from now on, at the price of decoding it.
+    pub fn listens(&self) -> Page {
+        self.act(|client, _| client.ear = Some(Ear::new()))
+    }
+
+    /// Mutes or unmutes, and says so; nothing without audio.
+    pub fn mute(&self, muted: bool) -> Page {
+        self.act(|client, _| {
+            client.muted = muted && client.audio;
+            if client.is_in() && client.audio {
+                client.say(ClientFrame::AudioControl { muted });
+            }
+        })
+    }
+
+    /// Joins without audio.
+    pub fn without_audio(&self) -> Page {
+        self.act(|client, _| client.audio = false)
+    }
+
+    /// Opens its socket but does not join before [`joins`](Self::joins).
+    pub fn joins_by_hand(&self) -> Page {
+        self.act(|client, _| client.join_by_hand = true)
+    }
+
+    /// Sends the JOIN that it held back.
+    pub fn joins(&self) -> Page {
+        self.act(|client, now| client.join(now))
+    }
+
+    /// Asks to be promoted with the credentials of this attendee of the primary meeting.
+    pub fn promote(&self, attendee: AttendeeId, name: &str) -> Page {
+        self.say(ClientFrame::PrimaryMeetingJoin {
+            attendee_id: attendee.to_string(),
+            external_user_id: name.to_owned(),
+            join_token: Secret(attendee.to_string()),
+        })
+    }
+
+    /// Goes back to the audience.
+    pub fn demote(&self) -> Page {
+        self.say(ClientFrame::PrimaryMeetingLeave)
+    }
+
+    /// Does not come back when its connection is lost.
+    pub fn stays_away(&self) -> Page {
+        self.act(|client, _| client.comes_back = false)
+    }
+
+    /// Sends a data message.
+    pub fn sends(&self, topic: &str, data: &str, lifetime: Duration) -> Page {
+        let message = DataMessage {
+            topic: topic.to_owned(),
+            data: data.as_bytes().to_vec(),
+            lifetime_ms: lifetime.as_millis() as u32,
+        };
+        self.say(ClientFrame::DataMessages(vec![message]))
+    }
+
+    /// Sends any frame.
+    pub fn say(&self, frame: ClientFrame) -> Page {
+        self.act(|client, _| client.say(frame))
+    }
+
+    /// Sends any bytes as a message.
+    pub fn say_bytes(&self, bytes: Vec<u8>) -> Page {
+        self.act(|client, _| client.out.push(Out::Bytes(bytes)))
+    }
+
+    /// Sends any datagram.
+    pub fn send_datagram(&self, bytes: Vec<u8>) -> Page {
+        self.act(|client, _| client.out.push(Out::Datagram(bytes)))
+    }
+
+    /// Leaves.
+    pub fn leave(&self) -> Page {
+        self.act(|client, now| client.leave(now, Ending::Left))
+    }
+
+    /// Its socket breaks, and both ends notice.
+    pub fn cut(&self) -> Page {
+        {
+            let mut inner = self.inner.borrow_mut();
+            let now = inner.now;
+            if let Some(session) = inner.seats[self.at].client.session {
+                inner.sockets.remove(&session);
+                inner.service.disconnected(now, session);
+                inner.drain();
+                inner.seats[self.at].client.closed(now, None);
+                inner.flush(self.at);
+            }
+        }
+        self.clone()
+    }
+
+    /// Its socket breaks, and only it notices: to the server the old one is still open.
+    pub fn cut_unnoticed(&self) -> Page {
+        self.act(|client, now| client.closed(now, None))
+    }
+
+    /// The machine is switched off: nothing more comes, and nobody is told.
+    pub fn vanish(&self) -> Page {
+        self.act(|client, _| client.dead = true)
+    }
+
+    /// No packet passes in either direction for so long.
+    pub fn black_out(&self, span: Duration) -> Page {
+        self.rewire(|seat, now| {
+            for link in [&mut seat.up, &mut seat.down, &mut seat.socket_up, &mut seat.socket_down] {
+                link.black_out(now + span);
+            }
+        })
+    }
+
+    /// Another network, for datagrams, from now on: towards the server, and from it.
+    pub fn network(&self, up: Conditions, down: Conditions) -> Page {
+        self.rewire(|seat, _| (seat.up.conditions, seat.down.conditions) = (up, down))
+    }
+
+    /// A layer of its camera stops or goes on, unannounced.
+    pub fn let_flow(&self, layer: usize, flows: bool) -> Page {
+        self.act(|client, _| client.let_flow(layer, flows))
+    }
+
+    /// Its camera's encoders begin anew under new SSRCs.
+    pub fn change_ssrcs(&self) -> Page {
+        self.act(|client, _| client.change_ssrcs())
+    }
+
+    /// What it has seen of another page's camera or content.
+    pub fn seen(&self, other: &Page) -> Seen {
+        let other = other.id();
+        self.client().seen(&other)
+    }
+
+    /// Whom it believes to be in the meeting, by name, shares with `#content`; sorted.
+    pub fn roster(&self) -> Vec<String> {
+        let client = self.client();
+        let name = |(id, entry): (&String, &crate::RosterEntry)| {
+            let content = if id.ends_with("#content") { "#content" } else { "" };
+            format!("{}{content}", entry.external_user_id)
+        };
+        let mut names: Vec<_> = client.roster.iter().map(name).collect();
+        names.sort();
+        names
+    }
+}
