@@ -8,40 +8,18 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // clock, files and sockets: a shell, not the core
 #![allow(missing_docs)]
 
-use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
+#[path = "../tests/heap/mod.rs"]
+mod heap;
+
 use std::fs::File;
 use std::io::Read;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use campanile_media::forward::{Forwarder, Layer, NewPacket, Uplink, VideoCodec, write_copy};
 use campanile_media::peer::srtp::{SrtpProfile, SrtpReceiver, SrtpSender};
 use campanile_media::rtp::{self, RtpHeader};
 use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-static BYTES: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged; the counters hold no memory.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: MemoryLayout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
-        BYTES.fetch_add(layout.size() as u64, Relaxed);
-        // SAFETY: as for the caller.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: MemoryLayout) {
-        BYTES.fetch_sub(layout.size() as u64, Relaxed);
-        // SAFETY: as for the caller.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const PROFILE: SrtpProfile = SrtpProfile::AeadAes128Gcm;
 /// A picture of 720p at 1200 kbit/s and 15 a second, in packets of the size that browsers make.
@@ -206,9 +184,9 @@ fn measure(
     sends: bool,
     sinks: &[UdpSocket],
 ) -> [f64; 3] {
-    let before = BYTES.load(Relaxed);
+    let before = heap::so_far().bytes;
     let mut meeting = Meeting::new(publishers, receivers, sinks);
-    let memory = BYTES.load(Relaxed) - before;
+    let memory = heap::so_far().bytes - before;
     for _ in 0..WARM_PICTURES {
         let mut pictures = meeting.pictures();
         meeting.forward(&mut pictures, false);
@@ -216,9 +194,9 @@ fn measure(
     let (mut spent, mut forwarded, mut allocations) = (Duration::ZERO, 0, 0);
     while forwarded < packets {
         let mut pictures = meeting.pictures();
-        let (began, counted) = (cpu(), ALLOCATIONS.load(Relaxed));
+        let (began, counted) = (cpu(), heap::so_far().allocations);
         forwarded += meeting.forward(&mut pictures, sends);
-        allocations += ALLOCATIONS.load(Relaxed) - counted;
+        allocations += heap::so_far().allocations - counted;
         spent += cpu() - began;
     }
     let each = |total: f64| total / forwarded as f64;

@@ -5,39 +5,17 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a clock and a file: this is a shell, not the core
 #![allow(missing_docs)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "../tests/heap/mod.rs"]
+mod heap;
+
 use std::fs::File;
 use std::io::Read;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use campanile_media::mix::{AudioPacket, LegId, Mixer, Profile, TICK};
 use campanile_media::peer::srtp::{SrtpProfile, SrtpReceiver, SrtpSender};
 use campanile_media::rtp::{self, RtpHeader};
 use campanile_opus::{Application, Bandwidth, Channels, Encoder, EncoderConfig, Signal};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-static BYTES: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged; the counters hold no memory.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
-        BYTES.fetch_add(layout.size() as u64, Relaxed);
-        // SAFETY: as for the caller.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        BYTES.fetch_sub(layout.size() as u64, Relaxed);
-        // SAFETY: as for the caller.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Ticks in which decoders and encoders warm up, and ticks measured.
 const WARM_TICKS: usize = 100;
@@ -126,7 +104,7 @@ fn run(case: &Case, voice: &[Vec<u8>]) -> (Duration, Duration, f64) {
                 client.protect_rtp(packet, 0).expect("a packet of our own");
             }
         }
-        let (before, counted) = (cpu(), ALLOCATIONS.load(Relaxed));
+        let (before, counted) = (cpu(), heap::so_far().allocations);
         for (n, ((_, receiver, _), packet)) in ends.iter_mut().zip(&mut packets).enumerate() {
             let header = RtpHeader::parse(packet).expect("a packet of our own");
             let length = if case.sealed {
@@ -139,10 +117,10 @@ fn run(case: &Case, voice: &[Vec<u8>]) -> (Duration, Duration, f64) {
             let (sequence, timestamp) = (header.sequence, header.timestamp);
             mixer.push(now, legs[n], AudioPacket { sequence, timestamp, level_db, payload });
         }
-        let (ticking, ticking_counted) = (cpu(), ALLOCATIONS.load(Relaxed));
+        let (ticking, ticking_counted) = (cpu(), heap::so_far().allocations);
         mixer.tick(now);
         let ticked = cpu();
-        let in_tick = ALLOCATIONS.load(Relaxed) - ticking_counted;
+        let in_tick = heap::so_far().allocations - ticking_counted;
         out.clear();
         for (leg, (_, _, server)) in legs.iter().zip(&mut ends) {
             let start = out.len();
@@ -155,7 +133,7 @@ fn run(case: &Case, voice: &[Vec<u8>]) -> (Duration, Duration, f64) {
         if tick >= WARM_TICKS {
             mixing += ticked - ticking;
             all += cpu() - before;
-            allocations += ALLOCATIONS.load(Relaxed) - counted;
+            allocations += heap::so_far().allocations - counted;
             assert_eq!(in_tick, 0, "a tick in steady state takes no memory");
         }
     }
@@ -193,15 +171,15 @@ fn main() {
             allocations,
         );
     }
-    let before = BYTES.load(Relaxed);
+    let before = heap::so_far().bytes;
     let idle: Vec<Mixer> = (0..5_000).map(|_| Mixer::new()).collect();
     println!(
         "5,000 meetings without anybody: {} bytes each, and no ticks",
-        (BYTES.load(Relaxed) - before) / 5_000
+        (heap::so_far().bytes - before) / 5_000
     );
     drop(idle);
-    let before = BYTES.load(Relaxed);
+    let before = heap::so_far().bytes;
     let mut quiet = Mixer::new();
     (0..1_000).for_each(|leg| quiet.add(LegId(leg), leg, true));
-    println!("a silent listener that never sent: {} bytes", (BYTES.load(Relaxed) - before) / 1_000);
+    println!("a silent listener that never sent: {} bytes", (heap::so_far().bytes - before) / 1_000);
 }

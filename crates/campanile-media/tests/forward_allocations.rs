@@ -2,36 +2,14 @@
 #![allow(unsafe_code)] // counting allocations takes a global allocator, which is unsafe to write
 #![allow(clippy::disallowed_methods)] // a clock to begin with: this is no part of the core
 
-use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
-use std::cell::Cell;
+mod heap;
+
 use std::time::{Duration, Instant};
 
 use campanile_media::forward::{
     DESCRIPTOR_BYTES_MAX, Forwarder, Layer, NewPacket, Uplink, VideoCodec, write_copy,
 };
 use campanile_media::peer::srtp::{SrtpProfile, SrtpSender};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator unchanged; the counter holds no memory.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: MemoryLayout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as for the caller.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: MemoryLayout) {
-        // SAFETY: as for the caller.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Pictures in which histories and buffers fill up, and pictures counted.
 const WARM: u16 = 2000;
@@ -51,10 +29,10 @@ fn a_forwarded_packet_allocates_nothing() {
     }
     let mut sender = SrtpSender::new(SrtpProfile::AeadAes128Gcm, &[1; 16], &[2; 12]).expect("keys fit");
     let mut out = Vec::with_capacity(1 << 20);
-    let (mut sent, mut before) = (0, 0);
+    let (mut sent, mut before) = (0, heap::so_far());
     for picture in 0..WARM + COUNTED {
         if picture == WARM {
-            (sent, before) = (0, ALLOCATIONS.get());
+            (sent, before) = (0, heap::so_far());
         }
         now += Duration::from_millis(33);
         let [high, low] = picture.to_be_bytes();
@@ -83,6 +61,6 @@ fn a_forwarded_packet_allocates_nothing() {
             sent += 1;
         }
     }
-    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(heap::so_far(), before);
     assert_eq!(sent, COUNTED * 10 + COUNTED / 2 * 10, "all for half of them, half for the others");
 }

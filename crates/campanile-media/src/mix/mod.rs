@@ -8,7 +8,9 @@
 //!
 //! RTP, encryption and the rhythm of ticks are the caller's; so is deciding who may speak and who is muted.
 
+pub mod fuzz;
 mod jitter;
+mod leg;
 mod level;
 mod limiter;
 mod profile;
@@ -19,8 +21,7 @@ mod timing;
 mod voice;
 
 use campanile_opus::Channels;
-use jitter::Jitter;
-use level::{Meter, SILENT_DB, attenuation_db};
+use leg::Leg;
 use red::Red;
 use sound::Sound;
 use std::cmp::Reverse;
@@ -42,22 +43,6 @@ pub const TICK: Duration = Duration::from_millis(20);
 const VOICES_MAX: usize = 8;
 /// Profiles that there are.
 const PROFILES: usize = Profile::ALL.len();
-/// A leg quieter than this is not decoded: 60 dB below full scale is a silent room.
-const GATE_DB: f32 = 60.0;
-/// How long a leg stays in the mix after it was last above the gate: 600 ms, longer than the pauses between words.
-const HANGOVER_TICKS: u32 = 30;
-/// Packets that stopped coming say nothing any more after 200 ms.
-const STALE_TICKS: u32 = 10;
-/// How fast an announced level is forgotten, in dB per tick: a pause within a sentence costs nobody their place.
-const CLAIM_RELEASE_DB: f32 = 0.5;
-/// A leg keeps its place in the mix against one louder by less than this.
-const INCUMBENT_DB: f32 = 6.0;
-/// How much louder than decoded a leg may announce itself before it is doubted. The two are measured on
-/// different sides of a codec, so they never agree exactly.
-const HONEST_DB: f32 = 12.0;
-/// Share of the way that doubt goes per decoded tick, and dB per tick that it fades undecoded.
-const DOUBT_SHARE: f32 = 0.05;
-const DOUBT_RELEASE_DB: f32 = 0.2;
 /// How long decoders and encoders of those who fell silent are kept, so that a conversation makes no new ones.
 const WARM: Duration = Duration::from_secs(5);
 
@@ -127,39 +112,6 @@ impl Default for Mixer {
             sums: None,
         }
     }
-}
-
-struct Leg {
-    owner: u32,
-    can_speak: bool,
-    muted: bool,
-    jitter: Jitter,
-    voice: Option<Voice>,
-    meter: Meter,
-    /// Whether packets announce their level; if not, they are judged by what they decode to.
-    announces: bool,
-    /// Ticks since a packet came.
-    silent_ticks: u32,
-    /// The newest announced level, and the same falling slowly.
-    announced_db: f32,
-    claim_db: f32,
-    /// How much too loud the announcements are.
-    doubt_db: f32,
-    /// Ticks for which it stays in the mix without being louder than the gate.
-    hangover_ticks: u32,
-    /// The same for a leg that does not announce its level, by what it decodes to.
-    loud_ticks: u32,
-    /// Ticks since it was last decoded: among equals, who waited longest is next.
-    waited_ticks: u32,
-    chosen: bool,
-    /// Its frame is part of this tick's mix.
-    heard: bool,
-    /// What it hears with, and whether it speaks in stereo.
-    profile: Profile,
-    channels: Channels,
-    /// Whether it hears a stream of its own owner's, and since which tick; `None` before its first.
-    hears_personal: Option<bool>,
-    hears_since: u64,
 }
 
 impl Mixer {
@@ -491,184 +443,6 @@ impl Mixer {
             personal.active && personal.owner == leg.owner && personal.stream.profile() == leg.profile
         };
         self.personal.iter().find(theirs).map(|personal| &*personal.stream)
-    }
-}
-
-impl Leg {
-    fn new(owner: u32, can_speak: bool) -> Leg {
-        Leg {
-            owner,
-            can_speak,
-            muted: false,
-            jitter: Jitter::new(),
-            voice: None,
-            meter: Meter::new(),
-            announces: false,
-            silent_ticks: 0,
-            announced_db: SILENT_DB,
-            claim_db: SILENT_DB,
-            doubt_db: 0.0,
-            hangover_ticks: 0,
-            loud_ticks: 0,
-            waited_ticks: 0,
-            chosen: false,
-            heard: false,
-            profile: Profile::default(),
-            channels: Channels::Mono,
-            hears_personal: None,
-            hears_since: 0,
-        }
-    }
-
-    fn may_be_heard(&self) -> bool {
-        self.can_speak && !self.muted
-    }
-
-    fn forget(&mut self) {
-        self.jitter.clear();
-        self.meter = Meter::new();
-        self.announced_db = SILENT_DB;
-        self.claim_db = SILENT_DB;
-        self.hangover_ticks = 0;
-        self.loud_ticks = 0;
-        self.chosen = false;
-        self.heard = false;
-    }
-
-    fn announce(&mut self, level_db: Option<u8>) {
-        self.announces = level_db.is_some();
-        self.silent_ticks = 0;
-        match level_db {
-            Some(level) => self.announced_db = f32::from(level.min(127)),
-            // Not known: worth decoding, in the last place. Once decoded, its sound speaks for it.
-            None if self.voice.is_none() => self.announced_db = GATE_DB,
-            None => {}
-        }
-        self.claim_db = self.claim_db.min(self.announced_db);
-        if self.announced_db + self.doubt_db <= GATE_DB || !self.announces {
-            self.hangover_ticks = HANGOVER_TICKS;
-        }
-    }
-
-    /// One tick of time, before the choice.
-    fn age(&mut self) {
-        self.hangover_ticks = self.hangover_ticks.saturating_sub(1);
-        self.silent_ticks = self.silent_ticks.saturating_add(1);
-        self.waited_ticks = if self.voice.is_some() { 0 } else { self.waited_ticks.saturating_add(1) };
-        if self.silent_ticks > STALE_TICKS {
-            self.announced_db = SILENT_DB;
-        }
-        self.claim_db = (self.claim_db + CLAIM_RELEASE_DB).min(self.announced_db);
-        if self.voice.is_none() {
-            // A doubted leg gets another chance in time, but only in a place that nobody else wants.
-            let last_place = (GATE_DB - self.announced_db).max(0.0);
-            self.doubt_db = self.doubt_db.min((self.doubt_db - DOUBT_RELEASE_DB).max(last_place));
-        }
-    }
-
-    fn is_candidate(&self) -> bool {
-        self.may_be_heard() && self.hangover_ticks > 0
-    }
-
-    /// Lower is worthier.
-    fn rank_db(&self) -> f32 {
-        let incumbent = if self.voice.is_some() { INCUMBENT_DB } else { 0.0 };
-        self.claim_db + self.doubt_db - incumbent
-    }
-
-    /// One tick's audio: decoded into the voice's frame if there is a voice, passed over if not.
-    fn tick(&mut self, now: Instant) {
-        self.heard = false;
-        if !self.may_be_heard() {
-            return;
-        }
-        let Some(voice) = &mut self.voice else {
-            self.jitter.skip_tick(now);
-            self.meter.observe((self.announced_db + self.doubt_db).min(SILENT_DB));
-            return;
-        };
-        voice.tick(now, &mut self.jitter);
-        let measured_db = voice.temper(attenuation_db(&voice.frame.mid));
-        if let Some(claimed_db) = voice.claimed_db().filter(|_| voice.is_genuine()) {
-            let excess = (measured_db - f32::from(claimed_db) - HONEST_DB).max(0.0);
-            self.doubt_db += (excess - self.doubt_db) * DOUBT_SHARE;
-        }
-        let mut worthy = self.chosen;
-        if !self.announces {
-            self.announced_db = measured_db;
-            self.claim_db = self.claim_db.min(measured_db);
-            self.loud_ticks =
-                if measured_db <= GATE_DB { HANGOVER_TICKS } else { self.loud_ticks.saturating_sub(1) };
-            worthy &= self.loud_ticks > 0;
-        }
-        self.heard = voice.shape(worthy);
-        self.meter.observe(measured_db);
-    }
-
-    /// What it adds to the mix, if it is heard.
-    fn sound(&self) -> &Sound {
-        static NOTHING: Sound = Sound { mid: [0.0; FRAME_SAMPLES], side: [0.0; FRAME_SAMPLES], wide: false };
-        self.voice.as_ref().map_or(&NOTHING, |voice| &voice.frame)
-    }
-}
-
-/// Entry points that take any bytes and must not panic.
-pub mod fuzz {
-    use super::{AudioPacket, FRAME_SAMPLES, LegId, Mixer, PROFILES, Profile, TICK};
-    use std::time::Instant;
-
-    pub use super::red::fuzz::red;
-
-    /// Reads `data` as a meeting: packets of three legs, with any numbers, levels and payloads, mutes, and ticks.
-    /// Whatever comes, every listener gets 20 ms of valid Opus on every tick, and no sample leaves full scale.
-    pub fn mixer(now: Instant, data: &[u8]) {
-        let mut mixer = Mixer::new();
-        for leg in 0..3 {
-            mixer.add(LegId(leg), leg / 2, true);
-        }
-        let (mut now, mut rest, mut sequence) = (now, data, 0u16);
-        while let [action, value, tail @ ..] = rest {
-            rest = tail;
-            let leg = LegId(u32::from(action >> 4) % 4);
-            match action % 8 {
-                0 => mixer.set_muted(leg, value % 2 == 0),
-                1 if value % 3 == 0 => mixer.set_stereo(leg, value % 2 == 0),
-                1 if value % 3 == 1 => {
-                    mixer.set_profile(leg, Profile::ALL[usize::from(*value) / 3 % PROFILES]);
-                }
-                1 => mixer.add(leg, u32::from(*value) % 3, value % 8 != 0),
-                2 => mixer.remove(leg),
-                3 | 4 => {
-                    now += TICK;
-                    mixer.tick(now);
-                    for leg in (0..4).map(LegId) {
-                        let samples = campanile_opus::packet_samples(mixer.payload_for(leg));
-                        assert_eq!(samples, Ok(FRAME_SAMPLES));
-                    }
-                }
-                kind => {
-                    sequence = match kind {
-                        5 => sequence.wrapping_add(u16::from(*value)),
-                        6 => sequence.wrapping_mul(u16::from(*value)),
-                        _ => sequence.wrapping_add(1),
-                    };
-                    let (payload, tail) = rest.split_at(rest.len().min(usize::from(*value)));
-                    rest = tail;
-                    let level_db = (value % 5 != 0).then_some(*value);
-                    let timestamp = u32::from(sequence) * 960;
-                    let packet = AudioPacket { sequence, timestamp, level_db, payload };
-                    if value % 4 == 0 {
-                        mixer.push_red(now, leg, 111, packet);
-                    } else {
-                        mixer.push(now, leg, packet);
-                    }
-                }
-            }
-        }
-        for shared in mixer.shared.iter().flatten() {
-            let (sound, mut interleaved) = (shared.sound(), [0.0; 2 * FRAME_SAMPLES]);
-            assert!(sound.interleave(&mut interleaved).iter().all(|sample| sample.abs() < 1.0));
-        }
     }
 }
 
