@@ -8,14 +8,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use campanile::worker::{self, Mailbox, ToSocket, WorkerConfig, WorkerHandle};
 use campanile_media::peer::Certificate;
 use campanile_media::peer::sdp::{Candidates, Direction, PlainSection, SectionKind, plain_offer};
-use campanile_meeting::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
-use campanile_meeting::registry::Admission;
+use campanile_meeting::ids::SessionId;
 use campanile_meeting::service::{Limits, ServiceConfig};
-use campanile_wire::api::{Capabilities, MeetingFeatures};
-use campanile_wire::signaling::{
-    Adaption, ClientDetails, ClientFrame, Duplex, Join, Sdp, ServerFrame, Subscribe, decode_server,
-};
-use uuid::Uuid;
+use campanile_wire::signaling::{ClientFrame, Duplex, Sdp, ServerFrame, Subscribe, decode_server};
+
+use crate::hall;
 
 /// As often as a client's.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -93,33 +90,8 @@ pub(crate) async fn come_and_go(worker: &WorkerHandle, meeting: usize) {
 
 /// Comes with a token and sends JOIN.
 async fn connect(worker: &WorkerHandle, meeting: usize, number: usize) -> (SessionId, Mailbox) {
-    let id =
-        |kind: u128, number: usize| Uuid::from_u128((kind << 64) | (0x9e37_79b9_7f4a_7c15 * number as u128));
-    let (session, mailbox) = worker.connect(Admission {
-        meeting: MeetingId(id(1, meeting)),
-        primary: None,
-        attendee: AttendeeKey { id: AttendeeId(id(2, number)), content: false },
-        account: "123456789012".parse().expect("twelve digits"),
-        external_user_id: format!("person-{number}"),
-        external_meeting_id: format!("meeting-{meeting}"),
-        media_region: "us-east-1".into(),
-        capabilities: Capabilities::ALL,
-        may_unmute: true,
-        features: MeetingFeatures::default(),
-    });
-    let join = Join {
-        protocol_version: 2,
-        flags: 2,
-        client: ClientDetails::default(),
-        audio_session_id: Some(number as u64 + 1),
-        wants_compressed_sdp: false,
-        adaption: Adaption::Default,
-        supported_adaptions: Vec::new(),
-        wants_all_temporal_layers: false,
-        disable_periodic_keyframes: false,
-        max_videos: None,
-    };
-    worker.frame(session, ClientFrame::Join(join)).await;
+    let (session, mailbox) = worker.connect(hall::admission(meeting, number));
+    worker.frame(session, hall::join(number)).await;
     (session, mailbox)
 }
 

@@ -3,8 +3,8 @@
 #
 #   crates/campanile-client/scenarios.sh [DIR]      reports land in DIR as JSON [default: target/loadtest]
 #
-# Environment: PROFILE (debug or release, must be built) or BIN (the folder it is in), DURATION (seconds), ONLY (name of one scenario), EXTRA (more
-# flags for every run, e.g. --anyway on a busy machine).
+# Environment: PROFILE (debug or release, must be built) or BIN (the folder it is in), DURATION (seconds), ONLY (name of one
+# scenario), EXTRA (more flags for every run, e.g. --anyway on a busy machine).
 set -eu
 cd "$(dirname "$0")/../.."
 out=${1:-target/loadtest}
@@ -12,16 +12,20 @@ bin=${BIN:-target/${PROFILE:-debug}}
 duration=${DURATION:-20}
 mkdir -p "$out"
 
-serve() {
-    data=$(mktemp -d)
-    "$bin/campanile" dev --json --listen "127.0.0.1:${1:-0}" --media "127.0.0.1:${2:-0}" --data-dir "$data" \
-        >"$out/dev.json" 2>"$out/server.log" &
+# Starts the server with these arguments, and waits until it has said where it is.
+start() {
+    "$bin/campanile" "$@" --json >"$out/dev.json" 2>"$out/server.log" &
     server=$!
     tries=0
     until [ -s "$out/dev.json" ] || [ $tries -ge 100 ]; do
         sleep 0.1
         tries=$((tries + 1))
     done
+}
+
+serve() {
+    data=$(mktemp -d)
+    start dev --listen "127.0.0.1:${1:-0}" --media "127.0.0.1:${2:-0}" --data-dir "$data"
 }
 
 # A service whose meetings hold more people than the documented 250.
@@ -42,16 +46,10 @@ access-key-id = "AKIALOADTEST00000000"
 secret-access-key = "Zk3vQ8rT1yUe5wXo9pLs2dFg7hJk4mNb6cVa"
 policies = ["AmazonChimeSDK"]
 EOF
-    "$bin/campanile" serve --config "$data/campanile.toml" --json >"$out/dev.json" 2>"$out/server.log" &
-    server=$!
     AWS_ACCESS_KEY_ID=AKIALOADTEST00000000
     AWS_SECRET_ACCESS_KEY="Zk3vQ8rT1yUe5wXo9pLs2dFg7hJk4mNb6cVa"
     export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
-    tries=0
-    until [ -s "$out/dev.json" ] || [ $tries -ge 100 ]; do
-        sleep 0.1
-        tries=$((tries + 1))
-    done
+    start serve --config "$data/campanile.toml"
 }
 
 run() {
@@ -74,6 +72,8 @@ run large --meetings 1 --attendees 250 --speakers 3 --join-rate 25 --light 0.9
 run many --meetings 50 --attendees 5 --speakers 1 --join-rate 25 --light 0.6
 run broadcast --meetings 1 --attendees 301 --speakers 1 --publishers 1 --join-rate 25 --light 0.97 --quiet
 run grid --meetings 1 --attendees 25 --speakers 3 --publishers 25 --simulcast --small --join-rate 10
+run vp9 --meetings 1 --attendees 10 --speakers 2 --publishers 4 --codec vp9 --server-layers
+run av1 --meetings 1 --attendees 10 --speakers 2 --publishers 4 --codec av1
 run lossy --meetings 1 --attendees 10 --speakers 3 --publishers 3 --loss 3 --jitter-ms 20 --reorder 1 \
     --min-audio 0.9 --min-video 0.9 --max-mix-minus 1000
 run leavers --meetings 2 --attendees 12 --speakers 2 --leavers 4 --checked 1

@@ -18,6 +18,7 @@ import './stories/tcp.mjs';
 import './stories/narrow.mjs';
 import './stories/page.mjs';
 import './stories/https.mjs';
+import './stories/library.mjs';
 
 before(setUp);
 after(tearDown);

@@ -11,24 +11,79 @@ use crate::outages;
 use crate::process::{campanile, cargo, command, root, run, run_quietly, target};
 use crate::setup;
 
-pub(crate) const USAGE: &str = "\
-cargo xtask bench [NAME...] [--short] [--write] [ARGS...]
-  api        creating meetings and attendees at 500 requests a second with durable writes
-  audio      mixing, beside Debian's Janus AudioBridge, and how good it sounds
-  srtp       mixing for many over SRTP, silence, empty meetings, and the delay that the server adds
-  video      forwarding, beside Janus' VideoRoom
-  load       many attendees at once, by campanile-load
-  micro      small pieces of work, timed
-  instructions  the same, counted by valgrind
-  listeners  10,000 who listen, in virtual time
-  join       how fast a browser gets in
-  reconnect  how long a browser's session is interrupted by what breaks it
-  restart    how long 200 clients hear nothing when the server dies, or drains, and starts again
-Without a name: all that need no browser. --short takes minutes instead of an hour; --write puts what was measured into
-docs/benchmarks.md; ARGS go to the benchmark.";
+/// One benchmark, and what it runs.
+struct Bench {
+    name: &'static str,
+    /// For people who look for one.
+    words: &'static str,
+    /// Without being named, only those run that need none.
+    in_browser: bool,
+    run: fn(&Wanted<'_>) -> Result<String, Failure>,
+}
 
-/// Those that run without being named.
-const STANDARD: [&str; 8] = ["api", "audio", "srtp", "video", "load", "micro", "listeners", "restart"];
+const ALL: [Bench; 11] = [
+    Bench {
+        name: "api",
+        words: "creating meetings and attendees at 500 requests a second with durable writes",
+        in_browser: false,
+        run: |wanted| bench_api::api(wanted.short),
+    },
+    Bench {
+        name: "audio",
+        words: "mixing, beside Debian's Janus AudioBridge, and how good it sounds",
+        in_browser: false,
+        run: audio,
+    },
+    Bench {
+        name: "srtp",
+        words: "mixing for many over SRTP, silence, empty meetings, and the delay that the server adds",
+        in_browser: false,
+        run: srtp,
+    },
+    Bench { name: "video", words: "forwarding, beside Janus' VideoRoom", in_browser: false, run: video },
+    Bench { name: "load", words: "many attendees at once, by campanile-load", in_browser: false, run: load },
+    Bench {
+        name: "micro",
+        words: "small pieces of work, timed",
+        in_browser: false,
+        run: |wanted| beside(wanted, &["micro"]),
+    },
+    Bench {
+        name: "instructions",
+        words: "the same, counted by valgrind",
+        in_browser: false,
+        run: |_| instructions(),
+    },
+    Bench {
+        name: "listeners",
+        words: "1,000 and 10,000 who listen, in virtual time",
+        in_browser: false,
+        run: |wanted| beside(wanted, &["listeners"]),
+    },
+    Bench {
+        name: "restart",
+        words: "how long 200 clients hear nothing when the server dies, or drains, and starts again",
+        in_browser: false,
+        run: |wanted| outages::restart(wanted.short),
+    },
+    Bench { name: "join", words: "how fast a browser gets in", in_browser: true, run: join },
+    Bench {
+        name: "reconnect",
+        words: "how long a browser's session is interrupted by what breaks it",
+        in_browser: true,
+        run: |wanted| outages::reconnect(wanted.short),
+    },
+];
+
+/// For whoever asks, and whoever names what there is not.
+pub(crate) fn usage() -> String {
+    let lines: String = ALL.iter().map(|bench| format!("  {:<13} {}\n", bench.name, bench.words)).collect();
+    format!(
+        "cargo xtask bench [NAME...] [--short] [--write] [ARGS...]\n{lines}\
+         Without a name: all that need no browser. --short takes minutes instead of an hour; --write puts what was measured\n\
+         into docs/benchmarks.md; ARGS go to the benchmark."
+    )
+}
 
 /// What was asked for on the command line.
 struct Wanted<'a> {
@@ -47,26 +102,21 @@ pub(crate) fn run_bench(args: &[String]) -> Result<(), Failure> {
     let (short, write) = (flag("--short"), flag("--write"));
     let args = args.into_iter().filter(|arg| !["--short", "--write"].contains(arg)).collect();
     let wanted = Wanted { short, args };
-    let names = if names.is_empty() { STANDARD.to_vec() } else { names };
+    let chosen: Vec<&Bench> = if names.is_empty() {
+        ALL.iter().filter(|bench| !bench.in_browser).collect()
+    } else {
+        let find = |name: &&str| {
+            let found = ALL.iter().find(|bench| bench.name == *name);
+            found.ok_or_else(|| format!("There is no benchmark `{name}`.\n\n{}", usage()))
+        };
+        names.iter().map(find).collect::<Result<_, _>>()?
+    };
     let command = |name: &str| {
         let words = [name, if short { "--short" } else { "" }, &wanted.args.join(" ")];
         words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
     };
-    for name in names {
-        let measured = match name {
-            "api" => bench_api::api(short)?,
-            "audio" => audio(&wanted)?,
-            "srtp" => srtp(&wanted)?,
-            "video" => video(&wanted)?,
-            "load" => load(&wanted)?,
-            "micro" => beside(&wanted, &["micro"])?,
-            "instructions" => instructions()?,
-            "listeners" => beside(&wanted, &["listeners"])?,
-            "join" => return join(&wanted),
-            "reconnect" => outages::reconnect(short)?,
-            "restart" => outages::restart(short)?,
-            _ => return Err(format!("There is no benchmark `{name}`.\n\n{USAGE}")),
-        };
+    for Bench { name, run, .. } in chosen {
+        let measured = run(&wanted)?;
         let block = format!("{}\n\n{measured}", circumstances(&command(name))?);
         println!("\n{block}");
         if write {
@@ -187,7 +237,7 @@ fn speech() -> Result<PathBuf, Failure> {
 }
 
 /// In Chromium, through the unmodified SDK.
-fn join(wanted: &Wanted<'_>) -> Result<(), Failure> {
+fn join(wanted: &Wanted<'_>) -> Result<String, Failure> {
     setup::tools(setup::FOR_DEV, true)?;
     let chromium = setup::chromium().ok_or("Chromium is missing.")?;
     setup::web_page()?;
@@ -195,7 +245,7 @@ fn join(wanted: &Wanted<'_>) -> Result<(), Failure> {
     run(&mut cargo(&["build", "--release", "--package", "campanile"]))?;
     let mut script = command("node", &["test/bench-join.mjs"]);
     script.args(wanted.short.then_some("--runs=5")).args(&wanted.args).current_dir(root().join("web"));
-    run(script.env("CAMPANILE_BIN", campanile("release")).env("CHROMIUM", chromium))
+    run_quietly(script.env("CAMPANILE_BIN", campanile("release")).env("CHROMIUM", chromium))
 }
 
 /// When, where and how, in one sentence.

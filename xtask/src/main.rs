@@ -20,8 +20,8 @@ pub(crate) type Failure = String;
 const USAGE: &str = "\
 cargo xtask dev [ARGS...]                 build and start Campanile; ARGS go to `campanile dev`
 cargo xtask test [--long] [WORDS]         run every test, or only those whose name contains WORDS
-cargo xtask bench [NAME...] [--short]     measure with release builds; `bench --help` names all
-cargo xtask sim [--seed N | --seeds N]   meetings at random in virtual time
+cargo xtask bench [NAME...] [--short] [--write]   measure with release builds; `bench --help` names all
+cargo xtask sim [--seed N | --seeds N]    meetings at random in virtual time
 cargo xtask fuzz [TARGET] [SECONDS]       libFuzzer on one target, or on each in turn";
 
 fn main() -> ExitCode {
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         "dev" => dev::run_dev(rest),
         "test" => test::run_test(rest),
         "bench" if rest.first().is_some_and(|arg| arg == "--help") => {
-            println!("{}", bench::USAGE);
+            println!("{}", bench::usage());
             Ok(())
         }
         "bench" => bench::run_bench(rest),

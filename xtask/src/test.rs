@@ -115,7 +115,12 @@ pub(crate) fn run_test(args: &[String]) -> Result<(), Failure> {
             run(doc.env("RUSTDOCFLAGS", "-D warnings"))
         });
     }
-    if report.check("build", || run(&mut cargo(&["build", "--quiet", "--package", "campanile"]))) {
+    let built = report.check("build", || {
+        run(&mut cargo(&["build", "--quiet", "--package", "campanile"]))?;
+        // For the story in which the library's client meets a browser.
+        run(&mut cargo(&["build", "--quiet", "--package", "campanile-client", "--example", "meet"]))
+    });
+    if built {
         if everything || "sdk".contains(&filter.to_lowercase()) {
             report.phase("SDK stories", sdk_stories);
         }

@@ -1,11 +1,13 @@
-//! Someone with a tone and a moving picture, who says once a second what they hear and see: for meeting other clients.
+//! Someone with a tone and a moving picture, who says once a second what they hear and see, as JSON: for meeting other
+//! clients.
 //!
 //! ```text
 //! curl -s -H 'content-type: application/json' -d '{"meeting":"demo","name":"robot"}' \
 //!     http://127.0.0.1:8080/demo/join | cargo run -p campanile-client --example meet -- 660 30 - CLIP.ivf
 //! ```
 //!
-//! The picture is `clips/mid.vp8.ivf` unless another clip is named.
+//! The picture is `clips/mid.vp8.ivf` unless another clip is named; with `share` behind it, the clip is also shared as
+//! content, each of its layers told apart.
 
 mod common;
 
@@ -14,13 +16,14 @@ use std::time::Duration;
 
 use campanile_client::clip::Clip;
 use campanile_client::pcm::{PcmDecoder, SAMPLE_RATE_HZ, amplitude_of, tone};
-use campanile_client::{AudioSource, Config, Event, Media, Session, Subscriptions, VideoSource};
+use campanile_client::{AudioSource, Config, EngineKind, Event, Media, Session, Subscriptions, VideoSource};
+use serde_json::json;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let frequency_hz: f32 =
-        arguments.next().ok_or("usage: meet HZ SECONDS [JOIN.json|- [CLIP.ivf]]")?.parse()?;
+        arguments.next().ok_or("usage: meet HZ SECONDS [JOIN.json|- [CLIP.ivf [share]]]")?.parse()?;
     let seconds: u64 = arguments.next().unwrap_or_default().parse()?;
     let info = common::join_info(arguments.next().as_deref())?;
     let file = match arguments.next() {
@@ -36,11 +39,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let config = Config {
         audio: AudioSource::Loop(tone(frequency_hz, 0.2, 2)?),
-        video: Some(video),
+        video: Some(video.clone()),
         subscriptions: Subscriptions::Highest(25),
         ..Config::default()
     };
-    let (session, mut events) = Session::join(info, config).await?;
+    let (session, mut events) = Session::join(info.clone(), config).await?;
+    let mut content = None;
+    if arguments.next().is_some_and(|word| word == "share") {
+        let layers_apart = Config { engine: EngineKind::Light { verify_one_in: 0 }, ..Config::default() };
+        let (share, mut its_events) = Session::share_content(&info, video, layers_apart).await?;
+        tokio::spawn(async move { while its_events.next().await.is_some() {} });
+        content = Some(share);
+    }
     let end = tokio::time::sleep(Duration::from_secs(seconds));
     tokio::pin!(end);
     let (mut decoder, mut samples) = (PcmDecoder::new()?, Vec::new());
@@ -55,7 +65,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Some(Event::Media(Media::Audio(packet))) => {
                 decoder.push(&packet, |more| samples.extend_from_slice(more));
                 if samples.len() >= SAMPLE_RATE_HZ {
-                    println!("heard: {:?}; seen: {seen:?}", loudest(&samples));
+                    println!("{}", json!({ "heard": loudest(&samples), "seen": seen }));
                     samples.clear();
                 }
             }
@@ -69,6 +79,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Some(_) => {}
             None => break,
         }
+    }
+    if let Some(content) = content {
+        content.leave().await;
     }
     session.leave().await;
     Ok(())

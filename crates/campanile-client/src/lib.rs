@@ -25,6 +25,7 @@
 
 pub mod api;
 pub mod clip;
+mod dependency;
 mod driver;
 mod engine;
 mod join;
@@ -33,6 +34,7 @@ mod network;
 pub mod opus_file;
 pub mod payload;
 pub mod pcm;
+mod reconnect;
 mod roster;
 mod session;
 mod signaling;
@@ -47,7 +49,7 @@ pub use self::join::{CONTENT_SUFFIX, JoinInfo, JoinInfoError};
 pub use self::media::*;
 pub use self::network::NetworkProfile;
 pub use self::roster::{Attendee, RosterChange};
-pub use self::session::{Config, Event, Events, JoinError, Level, MediaSink, Session};
+pub use self::session::{Config, Event, Events, JoinError, Level, LoopTap, MediaSink, Session};
 pub use self::stats::{JoinTimings, LagCounts, Outage, Stats};
 pub use self::status::SessionStatus;
 pub use self::tls::Trust;

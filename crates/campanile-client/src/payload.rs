@@ -1,12 +1,15 @@
 //! Encoded frames as RTP payloads, for engines that write RTP themselves: VP8 (RFC 7741), H.264 (RFC 6184), VP9 with its
-//! layers (RFC 9628) and AV1 (the Alliance's RTP payload specification, version 1.0).
+//! layers (RFC 9628) and AV1 (the Alliance's RTP payload specification, version 1.0) with its dependency descriptor.
 
+use crate::dependency::Describer;
 use crate::media::{Codec, Scalability};
 
 /// What fits beside RTP header, extensions and SRTP's tag into any network's datagram.
 const PAYLOAD_BYTES_MAX: usize = 1150;
 /// The temporal layers of four frames in a row, where there are three.
 const TEMPORAL_PATTERN: [u8; 4] = [0, 2, 1, 2];
+/// The OBU that AV1's keyframes begin with (AV1 specification section 6.2.2).
+const SEQUENCE_HEADER: u8 = 1;
 
 /// The payload of one RTP packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub struct Payload {
     pub marker: bool,
     /// Descriptor and data.
     pub bytes: Vec<u8>,
+    /// The dependency descriptor, a header extension, of codecs whose payload does not tell its layers: AV1. Else empty.
+    pub dependency: Vec<u8>,
 }
 
 /// Makes payloads of one stream's frames.
@@ -29,12 +34,14 @@ pub struct Packetizer {
     base_count: u8,
     /// Pictures since the last keyframe.
     since_keyframe: usize,
+    describer: Describer,
 }
 
 impl Packetizer {
     /// For a stream of that codec, those layers and that size in pixels.
     pub fn new(codec: Codec, layers: Scalability, size: (u16, u16)) -> Packetizer {
-        Packetizer { codec, layers, size, picture_id: 0, base_count: 0, since_keyframe: 0 }
+        let describer = Describer::new(layers, size);
+        Packetizer { codec, layers, size, picture_id: 0, base_count: 0, since_keyframe: 0, describer }
     }
 
     /// The payloads of the next frame.
@@ -44,7 +51,7 @@ impl Packetizer {
             Codec::Vp8 => self.vp8(frame),
             Codec::H264 => h264(frame),
             Codec::Vp9 => self.vp9(frame),
-            Codec::Av1 => av1(frame),
+            Codec::Av1 => self.av1(frame),
         };
         if let Some(last) = payloads.last_mut() {
             last.marker = true;
@@ -66,7 +73,7 @@ impl Packetizer {
         let pictures = superframe(frame);
         let keyframe =
             pictures.first().and_then(|first| first.first()).is_some_and(|first| first & 0xfc == 0x80);
-        self.since_keyframe = if keyframe { 0 } else { self.since_keyframe + 1 };
+        self.count(keyframe);
         let temporal = if self.layers.temporal == 3 { TEMPORAL_PATTERN[self.since_keyframe % 4] } else { 0 };
         if temporal == 0 {
             self.base_count = self.base_count.wrapping_add(1);
@@ -100,6 +107,23 @@ impl Packetizer {
         payloads
     }
 
+    fn count(&mut self, keyframe: bool) {
+        self.since_keyframe = if keyframe { 0 } else { self.since_keyframe + 1 };
+    }
+
+    /// AV1's payloads, and what each one's frame is needed for.
+    fn av1(&mut self, frame: &[u8]) -> Vec<Payload> {
+        let obus = obus(frame);
+        let keyframe = obus.first().is_some_and(|obu| obu[0] >> 3 & 0xf == SEQUENCE_HEADER);
+        self.count(keyframe);
+        let mut payloads = av1(&obus, keyframe);
+        let descriptors = self.describer.frame(self.since_keyframe, payloads.len());
+        for (payload, descriptor) in payloads.iter_mut().zip(descriptors) {
+            payload.dependency = descriptor;
+        }
+        payloads
+    }
+
     /// RFC 9628 section 4.2.1: the sizes of the spatial layers, and how pictures refer to earlier ones.
     fn vp9_structure(&self, head: &mut Vec<u8>) {
         let spatial = self.layers.spatial;
@@ -123,7 +147,7 @@ impl Packetizer {
 }
 
 fn payload(head: &[u8], data: &[u8]) -> Payload {
-    Payload { marker: false, bytes: [head, data].concat() }
+    Payload { marker: false, bytes: [head, data].concat(), dependency: Vec::new() }
 }
 
 /// As few parts as possible, of nearly the same size: equal ones cost a server less to send.
@@ -200,15 +224,13 @@ fn nal_units(frame: &[u8]) -> Vec<&[u8]> {
 
 /// The AV1 payload specification, section 4: OBUs without delimiters and sizes, each behind its length, cut where a packet
 /// ends.
-fn av1(frame: &[u8]) -> Vec<Payload> {
+fn av1(obus: &[Vec<u8>], keyframe: bool) -> Vec<Payload> {
     const CONTINUES: u8 = 0x80;
     const TO_BE_CONTINUED: u8 = 0x40;
     const NEW_SEQUENCE: u8 = 0x08;
-    let obus = obus(frame);
-    let keyframe = obus.first().is_some_and(|obu| obu[0] >> 3 & 0xf == 1);
     let mut payloads = Vec::new();
     let mut bytes = vec![if keyframe { NEW_SEQUENCE } else { 0 }];
-    for obu in &obus {
+    for obu in obus {
         let mut rest = &obu[..];
         while !rest.is_empty() {
             // Two bytes of length are enough for what fits into a packet.

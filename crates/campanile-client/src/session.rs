@@ -1,6 +1,7 @@
 //! The application's end of a session.
 
 use std::fmt;
+use std::time::Instant;
 
 use campanile_wire::signaling::{Adaption, DataMessage, DeliveredMessage, SignalStrength, StreamDescriptor};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,6 +24,9 @@ const COMMANDS_MAX: usize = 256;
 /// Takes media where it comes in, in the session's own task, instead of [`Event::Media`]. It should be quick.
 pub type MediaSink = Box<dyn FnMut(Media) + Send>;
 
+/// Told of each packet of an [`AudioSource::Loop`] that is sent: its place in the loop, and when. It should be quick.
+pub type LoopTap = Box<dyn FnMut(usize, Instant) + Send>;
+
 /// How to be in a meeting.
 pub struct Config {
     /// How media is treated.
@@ -43,6 +47,8 @@ pub struct Config {
     pub network: NetworkProfile,
     /// Where media goes; `None` makes events of it.
     pub sink: Option<MediaSink>,
+    /// Who follows the loop that is said, for measuring how long it takes to be heard.
+    pub tap: Option<LoopTap>,
 }
 
 impl Default for Config {
@@ -57,6 +63,7 @@ impl Default for Config {
             trust: Trust::system(),
             network: NetworkProfile::default(),
             sink: None,
+            tap: None,
         }
     }
 }
@@ -267,6 +274,14 @@ impl Session {
     /// Counters, at most a second old.
     pub fn stats(&self) -> Stats {
         self.stats.borrow().clone()
+    }
+
+    /// Waits for the next counters, which come once a second and when something changes; `None` when the session is over.
+    pub async fn next_stats(&self) -> Option<Stats> {
+        let mut stats = self.stats.clone();
+        stats.mark_unchanged();
+        stats.changed().await.ok()?;
+        Some(self.stats())
     }
 
     /// True until the session has ended.

@@ -25,6 +25,8 @@ const NO_CODE: u16 = 1005;
 
 pub(crate) enum Incoming {
     Frame(ServerFrame),
+    /// What became of the audio, in a number that no client knows.
+    UnknownAudioStatus(u32),
     /// With this code; [`ABNORMAL`] when it just broke.
     Closed(u16),
 }
@@ -76,6 +78,9 @@ impl Socket {
             match self.stream.next().await {
                 Some(Ok(Message::Binary(bytes))) => match decode_server(&bytes) {
                     Ok(frame) => return Incoming::Frame(frame),
+                    Err(FrameError::UnknownAudioStatus(number)) => {
+                        return Incoming::UnknownAudioStatus(number);
+                    }
                     Err(FrameError::UnknownType(kind)) => tracing::debug!(kind, "frame passed over"),
                     Err(error) => tracing::warn!(%error, "a frame cannot be read"),
                 },

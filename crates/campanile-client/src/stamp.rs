@@ -4,7 +4,7 @@
 //! - VP8: behind the last byte; the last partition reaches to the end of the frame and its decoder takes no offence at
 //!   bytes that it does not need (RFC 6386 section 9.5).
 //! - H.264: in a supplemental NAL unit of unregistered user data (ITU-T H.264 section D.1.7).
-//! - AV1: in a padding OBU (AV1 specification section 5.7).
+//! - AV1: in a metadata OBU of a type left to users (AV1 specification section 6.7.1); RTP leaves padding OBUs out.
 //! - VP9 has no place for it: its frames go out as they are.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -40,8 +40,8 @@ impl Stamp {
             Codec::Vp8 => {}
             // A NAL unit of type 6 with a payload of type 5.
             Codec::H264 => stamped.extend_from_slice(&[0, 0, 0, 1, 6, 5, STAMP_BYTES as u8]),
-            // An OBU of type 15 that tells its size.
-            Codec::Av1 => stamped.extend_from_slice(&[15 << 3 | 2, STAMP_BYTES as u8 + 1]),
+            // An OBU of type 5 that tells its size, and in it metadata of type 31.
+            Codec::Av1 => stamped.extend_from_slice(&[5 << 3 | 2, STAMP_BYTES as u8 + 2, 31]),
             Codec::Vp9 => return stamped,
         }
         stamped.extend_from_slice(&MAGIC);

@@ -87,6 +87,12 @@ impl SessionStatus {
         })
     }
 
+    /// What any other AUDIO_STATUS means: the end, but for the one that the JavaScript client passes over.
+    pub(crate) fn of_unknown_audio(number: u32) -> Option<SessionStatus> {
+        const DISCONNECT_AUDIO: u32 = 302;
+        (number != DISCONNECT_AUDIO).then_some(AudioDisconnected)
+    }
+
     /// What a frame's error status means; `None` when the session goes on (206: only the video was refused).
     pub(crate) fn of_error(status: u32) -> Option<SessionStatus> {
         match status {
@@ -120,6 +126,40 @@ mod tests {
         check(4508, Stage::Live, Some(SignalingInternalServerError));
         check(1000, Stage::Live, None);
         check(4410, Stage::Live, None);
+    }
+
+    #[test]
+    fn audio_statuses() {
+        assert_eq!(SessionStatus::of_audio(AudioStatus::Ok), None);
+        assert_eq!(SessionStatus::of_audio(AudioStatus::AttendeeRemoved), Some(AudioAttendeeRemoved));
+        assert_eq!(SessionStatus::of_unknown_audio(302), None);
+        assert_eq!(SessionStatus::of_unknown_audio(0), Some(AudioDisconnected));
+    }
+
+    #[test]
+    fn what_is_tried_again() {
+        let again = [
+            AudioInternalServerError,
+            AudioServiceUnavailable,
+            SignalingInternalServerError,
+            SignalingChannelClosedUnexpectedly,
+            ConnectionHealthReconnect,
+            TaskFailed,
+        ];
+        let never = [
+            Left,
+            AudioJoinedFromAnotherDevice,
+            AudioAuthenticationRejected,
+            AudioCallAtCapacity,
+            MeetingEnded,
+            AudioDisconnected,
+            VideoCallAtSourceCapacity,
+            SignalingBadRequest,
+            SignalingRequestFailed,
+            AudioAttendeeRemoved,
+        ];
+        assert!(!again.into_iter().any(SessionStatus::is_terminal));
+        assert!(never.into_iter().all(SessionStatus::is_terminal));
     }
 
     #[test]

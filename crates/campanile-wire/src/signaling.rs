@@ -100,6 +100,9 @@ pub enum FrameError {
     /// The part that the frame's type promises, or one that the frame makes no sense without, is absent.
     #[error("frame without {0}")]
     Missing(&'static str),
+    /// An AUDIO_STATUS with a number that none of the documented ones is.
+    #[error("audio status {0}")]
+    UnknownAudioStatus(u32),
     /// A list is longer than its bound.
     #[error("too many {0}")]
     TooMany(&'static str),

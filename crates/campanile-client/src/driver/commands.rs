@@ -1,6 +1,12 @@
 //! What the application says.
 
-use super::*;
+use std::time::Instant;
+
+use campanile_wire::signaling::ClientFrame;
+
+use super::{Driver, End, Link};
+use crate::session::Command;
+use crate::status::{ABNORMAL, SessionStatus, Stage};
 
 impl Driver {
     pub(super) async fn command(&mut self, link: &mut Link, command: Command) -> Option<End> {

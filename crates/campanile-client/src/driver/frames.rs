@@ -1,8 +1,12 @@
 //! What the service says by its socket, and the first thing that we say.
 
-use campanile_wire::signaling::{Adaption, AudioStreamIdInfo, ClientDetails, ClientFrame, Join, ServerFrame};
+use campanile_wire::signaling::{
+    Adaption, AudioAttendeeState, AudioStreamIdInfo, ClientDetails, ClientFrame, Join, ServerFrame,
+};
 
-use super::*;
+use super::{Driver, End, Link};
+use crate::session::{Event, Level};
+use crate::status::{SessionStatus, Stage};
 
 impl Driver {
     pub(super) fn join_frame(&self) -> ClientFrame {
@@ -54,7 +58,7 @@ impl Driver {
             }
             ServerFrame::AudioStreamIdInfo(entries) => self.roster(entries),
             ServerFrame::AudioMetadata(states) => {
-                let level = |state: &campanile_wire::signaling::AudioAttendeeState| Level {
+                let level = |state: &AudioAttendeeState| Level {
                     attendee_id: self
                         .roster
                         .attendee(state.audio_stream_id)

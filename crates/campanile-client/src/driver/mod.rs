@@ -5,39 +5,29 @@ mod frames;
 mod sending;
 mod subscribe;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
-use campanile_wire::signaling::{
-    ClientFrame, Duplex, MediaType, QualityPreference, Sdp, ServerFrame, StreamAllocation, StreamDescriptor,
-    Subscribe, SubscribeAck, VideoSubscription, proto,
-};
+use campanile_wire::signaling::{ClientFrame, ServerFrame, StreamAllocation, StreamDescriptor, proto};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 
-use crate::engine::{AudioOut, Engine, Output, VideoOut, Wish};
-use crate::join::{CONTENT_SUFFIX, JoinInfo};
-use crate::media::{
-    AUDIO_PACKET_SAMPLES, AudioSource, Media, SILENT_PACKET, Subscriptions, VIDEO_CLOCK_HZ, VideoSource,
-};
+use crate::engine::{Engine, Output};
+use crate::join::JoinInfo;
+use crate::media::{Media, VideoSource};
 use crate::network::{Datagram, Impairment, Way};
+use crate::reconnect::Retries;
 use crate::roster::Roster;
-use crate::session::{Command, Config, Event, Level};
+use crate::session::{Command, Config, Event};
 use crate::signaling::{Incoming, Socket};
-use crate::stamp::{Stamp, now_us};
 use crate::stats::{JoinTimings, Outage, Stats};
-use crate::status::{ABNORMAL, SessionStatus, Stage};
+use crate::status::SessionStatus::{self, ConnectionHealthReconnect, Left, TaskFailed};
+use crate::status::Stage;
 
 /// For getting in, and for each answer (the JavaScript client's `connectionTimeoutMs`).
 const STEP_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a session tries to come back (`reconnectTimeoutMs`).
-const RECONNECT_TIMEOUT: Duration = Duration::from_secs(120);
-/// Waits between attempts are drawn from nothing to this, doubled each time up to the longest.
-const BACKOFF_FIRST: Duration = Duration::from_millis(1000);
-const BACKOFF_LONGEST: Duration = Duration::from_millis(5000);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Unanswered pings that make a connection unhealthy.
 const MISSED_PONGS_MAX: u32 = 4;
@@ -142,8 +132,6 @@ enum End {
     Vanished,
 }
 
-use SessionStatus::*;
-
 impl Driver {
     pub(crate) fn new(
         info: JoinInfo,
@@ -181,8 +169,7 @@ impl Driver {
     }
 
     pub(crate) async fn run(mut self) {
-        let mut attempt = 0;
-        let mut trying_since = Instant::now();
+        let mut retries = Retries::new(now());
         let status = loop {
             let lost = match self.connection().await {
                 End::Left => break Left,
@@ -192,18 +179,14 @@ impl Driver {
             };
             if self.stats.join.is_some() && self.lost_since.is_none() {
                 let since = self.last_received.unwrap_or_else(Instant::now);
-                (attempt, trying_since, self.lost_since) = (0, since, Some(since));
+                (retries, self.lost_since) = (Retries::new(since), Some(since));
                 self.stats.outages.push(Outage { status: lost, duration: since.elapsed(), recovered: false });
                 self.emit(Event::Reconnecting(lost));
             }
-            if trying_since.elapsed() > RECONNECT_TIMEOUT {
-                break lost;
-            }
             let mut random = [0; 4];
             let _ = rand::fill(&mut random);
-            let longest = BACKOFF_FIRST.saturating_mul(1 << attempt.min(8)).min(BACKOFF_LONGEST);
-            attempt += 1;
-            let wait = longest.mul_f64(f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX));
+            let chance = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
+            let Some(wait) = retries.next(now(), chance) else { break lost };
             if self.wait_to_retry(wait).await {
                 break Left;
             }
@@ -265,9 +248,9 @@ impl Driver {
         };
         let Some(udp) = bind(socket.local.ip()) else { return End::Status(TaskFailed) };
         let opened = began.elapsed();
-        if !socket.send(&ClientFrame::Ping { id: 1 }).await || !socket.send(&self.join_frame()).await {
-            return End::Status(TaskFailed);
-        }
+        // A socket that takes them no more was closed by the service: reading tells why.
+        socket.send(&ClientFrame::Ping { id: 1 }).await;
+        socket.send(&self.join_frame()).await;
         self.roster.reconnected();
         self.audio.due = None;
         self.video.due = None;
@@ -321,6 +304,9 @@ impl Driver {
             let step = tokio::select! {
                 incoming = link.socket.recv(), if link.socket_open => match incoming {
                     Incoming::Frame(frame) => self.frame(link, frame).await,
+                    Incoming::UnknownAudioStatus(number) => {
+                        SessionStatus::of_unknown_audio(number).map(End::Status)
+                    }
                     Incoming::Closed(code) => {
                         link.socket_open = false;
                         SessionStatus::of_close(code, link.stage).map(End::Status)
@@ -486,6 +472,11 @@ impl Driver {
         let _ = self.publish.send(self.stats.clone());
         self.emit(Event::Started(link.timings));
     }
+}
+
+/// By the clock of the waits between attempts, which tests stop and turn.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 fn deliver(stats: &mut Stats, link: &mut Link, now: Instant, mut datagram: Datagram) {

@@ -1,6 +1,14 @@
 //! What the session sends by itself: a loop of sound, or silence, and a loop of pictures.
 
-use super::*;
+use std::time::Instant;
+
+use aws_lc_rs::rand;
+
+use super::{AUDIO_INTERVAL, CATCH_UP_MAX, Driver, Link, SECOND};
+use crate::engine::{AudioOut, VideoOut};
+use crate::media::{AUDIO_PACKET_SAMPLES, AudioSource, SILENT_PACKET, VIDEO_CLOCK_HZ};
+use crate::stamp::{Stamp, now_us};
+use crate::status::Stage;
 
 impl Driver {
     pub(super) fn wake_audio(&mut self, now: Instant) {
@@ -22,6 +30,9 @@ impl Driver {
                 AudioSource::Loop(repeated) if !self.muted => {
                     let place = self.audio.position % repeated.packets.len().max(1);
                     self.audio.position = place + 1;
+                    if let Some(tap) = &mut self.config.tap {
+                        tap(place, now);
+                    }
                     repeated.packets.get(place).map(|packet| (packet.clone(), repeated.level_db))
                 }
                 _ => None,

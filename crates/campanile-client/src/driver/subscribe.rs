@@ -1,6 +1,20 @@
 //! What to receive and to send, asked for in a SUBSCRIBE and answered.
 
-use super::*;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use campanile_wire::signaling::{
+    ClientFrame, Duplex, MediaType, QualityPreference, Sdp, StreamDescriptor, Subscribe, SubscribeAck,
+    VideoSubscription,
+};
+
+use super::{Driver, Link, STEP_TIMEOUT};
+use crate::engine::{Engine, Wish};
+use crate::join::CONTENT_SUFFIX;
+use crate::media::{Subscriptions, VideoLayer, VideoSource};
+use crate::status::SessionStatus::{self, TaskFailed};
+use crate::status::Stage;
 
 impl Driver {
     /// Asks for what is wanted, if that is not what there is.
@@ -63,7 +77,7 @@ impl Driver {
     pub(super) fn camera_streams(&self, camera: Option<&VideoSource>) -> Vec<StreamDescriptor> {
         let Some(source) = camera else { return Vec::new() };
         let simulcast = source.layers.len() > 1;
-        let stream = |(place, layer): (usize, &crate::media::VideoLayer)| {
+        let stream = |(place, layer): (usize, &VideoLayer)| {
             let allocated = self.video.allocations.get(place).filter(|_| simulcast);
             // The JavaScript client's constants: the service gives its own ids to everybody else.
             let constant = if simulcast { 0 } else { 2 };

@@ -10,6 +10,7 @@ use campanile_media::rtp::{self, RtpHeader};
 use campanile_wire::signaling::TrackMapping;
 
 use super::{AudioOut, EngineCounters, Offer, Output, VideoOut, Wish};
+use crate::dependency;
 use crate::media::{Codec, Media, PacketHeader, VideoSource};
 use crate::payload::Packetizer;
 use crate::transport::{PeerDescription, Received, Transport, TransportOutput, random};
@@ -18,6 +19,7 @@ const OPUS_PT: u8 = 111;
 const LEVEL_EXTENSION: u8 = 1;
 const MID_EXTENSION: u8 = 4;
 const RID_EXTENSION: u8 = 10;
+const DEPENDENCY_EXTENSION: u8 = 12;
 /// How often we tell what we received and sent (RFC 3550 section 6.2 asks for five seconds at most rates; browsers take one).
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Between the NTP epoch (1900) and Unix's (1970) (RFC 5905).
@@ -39,6 +41,11 @@ const VIDEO_LINES: &str = "a=rtcp-mux\r\na=rtcp-rsize\r\n\
     a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time\r\n\
     a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
     a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n";
+
+/// `VIDEO_LINES`, and the extension with a name of its own.
+fn video_lines() -> String {
+    format!("{VIDEO_LINES}a=extmap:{DEPENDENCY_EXTENSION} {}\r\n", dependency::URI)
+}
 
 /// The payload types of `VIDEO_LINES`.
 const fn payload_type(codec: Codec) -> u8 {
@@ -79,6 +86,8 @@ pub(crate) struct Light {
     sequence: u16,
     /// Our camera's layers; empty without a camera.
     camera: Vec<Outgoing>,
+    /// The service takes dependency descriptors.
+    takes_dependencies: bool,
     /// After the audio; the camera's comes first.
     sections: Vec<Section>,
     version: u32,
@@ -101,6 +110,7 @@ impl Light {
             remote_audio_ssrc: None,
             sequence: u16::from_be_bytes(random()?) & 0x7fff,
             camera: Vec::new(),
+            takes_dependencies: false,
             sections: Vec::new(),
             version: 0,
             reception: Vec::new(),
@@ -201,8 +211,9 @@ impl Light {
             };
             let _ = write!(
                 sdp,
-                "m=video {port} UDP/TLS/RTP/SAVPF 96 97 102 103 98 99 45 46\r\nc=IN IP4 0.0.0.0\r\n{transport}a=mid:{}\r\na={direction}\r\n{VIDEO_LINES}",
-                section.mid
+                "m=video {port} UDP/TLS/RTP/SAVPF 96 97 102 103 98 99 45 46\r\nc=IN IP4 0.0.0.0\r\n{transport}a=mid:{}\r\na={direction}\r\n{}",
+                section.mid,
+                video_lines()
             );
             if place == 0 {
                 self.describe_camera(&mut sdp);
@@ -234,6 +245,7 @@ impl Light {
                 section.ssrc = Some(*ssrc);
             }
         }
+        self.takes_dependencies = sdp.contains(dependency::URI);
         self.transport.accept(now, &answer)?;
         self.collect(now);
         Ok(())
@@ -310,6 +322,10 @@ impl Light {
             self.reception.len() - 1
         });
         self.reception[place].1.record(header.sequence, header.timestamp, now);
+        self.counters.described += u64::from(
+            stream_id.is_some()
+                && header.extension(bytes, DEPENDENCY_EXTENSION).is_some_and(|it| !it.is_empty()),
+        );
         self.outputs.push_back(Output::Media(Media::Header(PacketHeader {
             arrival: now,
             stream_id,
@@ -380,11 +396,15 @@ impl Light {
         let mid = self.sections.first().map(|section| section.mid.to_string()).unwrap_or_default();
         let Some(layer) = self.camera.iter_mut().find(|layer| layer.rid == video.rid) else { return };
         let (payload_type, time) = (payload_type(video.codec), video.time as u32);
+        let takes_dependencies = self.takes_dependencies;
         let mut extensions: Vec<(u8, &[u8])> = vec![(MID_EXTENSION, mid.as_bytes())];
         extensions.extend(layer.rid.map(|rid| (RID_EXTENSION, rid.as_bytes())));
         for payload in layer.packetizer.packetize(&video.data) {
             let (sequence, ssrc) = (layer.sequence, layer.ssrc);
             let sent = self.transport.send_rtp(|out| {
+                let dependency = Some((DEPENDENCY_EXTENSION, &payload.dependency[..]))
+                    .filter(|(_, descriptor)| takes_dependencies && !descriptor.is_empty());
+                let extensions: Vec<(u8, &[u8])> = extensions.iter().copied().chain(dependency).collect();
                 rtp::write_header(out, payload_type, payload.marker, sequence, time, ssrc, &extensions);
                 out.extend_from_slice(&payload.bytes);
             });

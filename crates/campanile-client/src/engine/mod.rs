@@ -89,6 +89,8 @@ pub struct EngineCounters {
     pub verified: u64,
     /// Light engine: packets that failed that check.
     pub unauthentic: u64,
+    /// Light engine: packets of video with a dependency descriptor, as AV1's have it.
+    pub described: u64,
     /// Datagrams that were nothing expected.
     pub unknown: u64,
 }

@@ -399,8 +399,9 @@ impl ServerFrame {
             }
             Type::AudioStatus => {
                 let body = frame.audio_status.ok_or(FrameError::Missing("audio_status"))?;
-                let status = AudioStatus::from_wire(body.audio_status());
-                Self::AudioStatus(status.ok_or(FrameError::Invalid("audio_status"))?)
+                let number = body.audio_status();
+                let status = AudioStatus::from_wire(number);
+                Self::AudioStatus(status.ok_or(FrameError::UnknownAudioStatus(number))?)
             }
             Type::DataMessage => {
                 let body = frame.data_message.ok_or(FrameError::Missing("data_message"))?;

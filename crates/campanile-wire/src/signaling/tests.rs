@@ -322,8 +322,8 @@ fn trap_25_an_audio_status_is_never_zero() {
     };
     let read = |audio_status| decode_server(&to_bytes(&body(audio_status)));
     assert_eq!(read(Some(410)), Ok(ServerFrame::AudioStatus(AudioStatus::MeetingEnded)));
-    assert_eq!(read(Some(0)), Err(FrameError::Invalid("audio_status")));
-    assert_eq!(read(None), Err(FrameError::Invalid("audio_status")));
+    assert_eq!(read(Some(0)), Err(FrameError::UnknownAudioStatus(0)));
+    assert_eq!(read(None), Err(FrameError::UnknownAudioStatus(0)));
 }
 
 #[test]

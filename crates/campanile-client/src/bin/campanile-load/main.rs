@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stderr, reason = "progress and table are for the person at the terminal")]
 
+mod delay;
+mod generator;
 mod observe;
 mod options;
 mod process;
@@ -13,16 +15,17 @@ use std::time::{Duration, Instant};
 
 use campanile_client::api::{Api, Credentials};
 use campanile_client::clip::Clip;
-use campanile_client::pcm::tone;
+use campanile_client::pcm;
 use campanile_client::{
-    Adaption, AudioLoop, AudioSource, Codec, Config, EngineKind, Event, Events, JoinInfo, NetworkProfile,
-    Session, SessionStatus, Stats, Subscriptions, Trust, VideoLayer, VideoSource,
+    Adaption, AudioLoop, AudioSource, Codec, Config, EngineKind, Event, Events, JoinInfo, LoopTap,
+    NetworkProfile, Session, SessionStatus, Stats, Subscriptions, Trust, VideoLayer, VideoSource,
 };
 use campanile_wire::signaling::Secret;
 use clap::Parser as _;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::delay::Onset;
 use crate::observe::{AMPLITUDE, Clock, Observer, Speaker};
 use crate::options::Options;
 use crate::report::{Measured, Snapshot};
@@ -133,28 +136,41 @@ async fn make_meetings(
 /// What everybody has in common.
 struct Material {
     clock: Arc<Clock>,
+    /// Of each speaker of a meeting.
     tones: Vec<AudioLoop>,
+    /// Where the first one's beat begins.
+    onset: Onset,
     layers: Vec<VideoLayer>,
     framerate: u32,
     trust: Trust,
 }
 
 fn material(options: &Options, trust: &Trust) -> Result<Material, String> {
-    let tones = (0..options.speakers).map(|number| tone(Speaker::number(number).frequency_hz, AMPLITUDE, 2));
-    let tones = tones.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    let (first, onset) = delay::beating(Speaker::frequency_hz(0), AMPLITUDE)?;
+    let mut tones = vec![first];
+    for number in 1..options.speakers {
+        let tone = pcm::tone(Speaker::frequency_hz(number), AMPLITUDE, 2);
+        tones.push(tone.map_err(|error| error.to_string())?);
+    }
     let clip = |file: &[u8], rid| {
         let clip = Clip::from_ivf(file).ok_or("a built-in clip cannot be read")?;
         Ok::<_, &str>((clip.layer(rid), clip.framerate))
     };
-    let (hi, framerate) =
-        clip(include_bytes!("../../../clips/hi.vp8.ivf"), options.simulcast.then_some("hi"))?;
+    let (best, framerate) = match options.codec {
+        options::Codec::Vp8 => {
+            clip(include_bytes!("../../../clips/hi.vp8.ivf"), options.simulcast.then_some("hi"))?
+        }
+        options::Codec::H264 => clip(include_bytes!("../../../clips/mid.h264.ivf"), None)?,
+        options::Codec::Vp9 => clip(include_bytes!("../../../clips/l3t3.vp9.ivf"), None)?,
+        options::Codec::Av1 => clip(include_bytes!("../../../clips/l1t3.av1.ivf"), None)?,
+    };
     let mut layers = Vec::new();
     if options.simulcast {
         layers.push(clip(include_bytes!("../../../clips/low.vp8.ivf"), Some("low"))?.0);
         layers.push(clip(include_bytes!("../../../clips/mid.vp8.ivf"), Some("mid"))?.0);
     }
-    layers.push(hi);
-    Ok(Material { clock: Arc::new(Clock::new()), tones, layers, framerate, trust: trust.clone() })
+    layers.push(best);
+    Ok(Material { clock: Arc::new(Clock::new()), tones, onset, layers, framerate, trust: trust.clone() })
 }
 
 /// How one attendee is in the meeting.
@@ -180,7 +196,9 @@ fn part(
     let publishes = number >= options.attendees - options.publishers;
     let silent = speaker.is_none() && (!publishes || options.light_publishers);
     let full = ((options.attendees as f64) * (1.0 - options.light)).ceil() as usize;
-    let light = silent && number >= full.max(options.speakers);
+    // The light engine tells a stream's layers apart, which str0m does not.
+    let layered = publishes && speaker.is_none() && options.codec.has_layers();
+    let light = layered || silent && number >= full.max(options.speakers);
     let checked = !light && (speaker.is_some() || number < options.speakers + options.checked);
     let overall = (meeting * options.attendees + number) as u32;
     let total = (options.meetings * options.attendees) as f64;
@@ -210,7 +228,12 @@ fn part(
             None => AudioSource::Silence,
         },
         video: publishes.then(|| VideoSource {
-            codec: Codec::Vp8,
+            codec: match options.codec {
+                options::Codec::Vp8 => Codec::Vp8,
+                options::Codec::H264 => Codec::H264,
+                options::Codec::Vp9 => Codec::Vp9,
+                options::Codec::Av1 => Codec::Av1,
+            },
             layers: material.layers.clone(),
             framerate: material.framerate,
             stamp: Some(overall),
@@ -224,6 +247,7 @@ fn part(
         trust: material.trust.clone(),
         network: if impaired { network } else { NetworkProfile::default() },
         sink: Some(observer.sink(&material.clock, checked, speaker, speakers)),
+        tap: (speaker == Some(0)).then(|| tap(material.clock.clone(), speakers.clone())),
     };
     let participant = Participant {
         light,
@@ -235,6 +259,15 @@ fn part(
         left_early: false,
     };
     Part { info: info.clone(), config, participant, speaker, speakers: speakers.clone() }
+}
+
+/// Notes when the first speaker's beat is sent.
+fn tap(clock: Arc<Clock>, speakers: Arc<[Speaker]>) -> LoopTap {
+    Box::new(move |packet, at| {
+        if let Some(beat) = speakers.first().and_then(|first| first.beat.as_ref()) {
+            beat.sent(packet, clock.since_start(at));
+        }
+    })
 }
 
 async fn enter(part: Part, clock: Arc<Clock>) -> Participant {
@@ -287,7 +320,8 @@ async fn measure(options: &Options, trust: &Trust, meetings: &[Vec<JoinInfo>]) -
     let mut last_progress = began;
     let mut count = 0_u32;
     for (meeting, infos) in meetings.iter().enumerate() {
-        let speakers: Arc<[Speaker]> = (0..options.speakers).map(Speaker::number).collect();
+        let speakers: Arc<[Speaker]> =
+            (0..options.speakers).map(|number| Speaker::new(number, material.onset)).collect();
         for (number, info) in infos.iter().enumerate() {
             let part = part(options, &material, meeting, number, info, &speakers);
             joining.spawn(enter(part, clock.clone()));
@@ -347,7 +381,7 @@ async fn measure(options: &Options, trust: &Trust, meetings: &[Vec<JoinInfo>]) -
     if timeout(LEAVE_TIMEOUT, all).await.is_err() {
         eprintln!("some could not leave in {} s", LEAVE_TIMEOUT.as_secs());
     }
-    Ok(Measured { participants, stats, window, before, after })
+    Ok(Measured { participants, stats, window, framerate: material.framerate, before, after })
 }
 
 /// The last silent ones of each meeting are gone without a word.

@@ -9,6 +9,8 @@ use campanile_client::pcm::{PcmDecoder, SAMPLE_RATE_HZ, amplitude_of};
 use campanile_client::stamp::{Stamp, now_us};
 use campanile_client::{AudioPacket, Media, MediaSink, PacketHeader, VideoFrame};
 
+use crate::delay::{Beat, Ear, Onset};
+
 /// The amplitude of every tone: 20 dB below full scale, so that eight together stay below the limiter.
 pub(crate) const AMPLITUDE: f32 = 0.1;
 /// Sound looked at at once: enough to tell tones 100 Hz apart.
@@ -26,14 +28,25 @@ const FREEZE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Speaker {
     pub(crate) frequency_hz: f32,
+    /// The first speaker's; by it the delay is measured.
+    pub(crate) beat: Option<Beat>,
     /// In milliseconds of [`Clock`], plus one; 0 while not connected.
     connected_since: AtomicU64,
 }
 
 impl Speaker {
     /// The tones of a meeting lie 100 Hz apart.
-    pub(crate) fn number(number: usize) -> Speaker {
-        Speaker { frequency_hz: 400.0 + 100.0 * number as f32, connected_since: AtomicU64::new(0) }
+    pub(crate) fn frequency_hz(number: usize) -> f32 {
+        400.0 + 100.0 * number as f32
+    }
+
+    /// The first one's tone has a beat, which begins there.
+    pub(crate) fn new(number: usize, onset: Onset) -> Speaker {
+        Speaker {
+            frequency_hz: Speaker::frequency_hz(number),
+            beat: (number == 0).then(|| Beat::new(onset)),
+            connected_since: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn connected(&self, clock: &Clock, yes: bool) {
@@ -56,6 +69,11 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn new() -> Clock {
         Clock { start: Instant::now(), measuring: AtomicBool::new(false) }
+    }
+
+    /// How long after the run's start something happened.
+    pub(crate) fn since_start(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.start)
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
@@ -91,6 +109,8 @@ pub(crate) struct AudioCounts {
     pub(crate) longest_gap: Duration,
     /// RFC 3550 section 6.4.1, in seconds.
     pub(crate) jitter_s: f64,
+    /// Of each beat that was heard.
+    pub(crate) delays: Vec<Duration>,
     last: Option<(Instant, u64, u64)>,
     /// The next packet is the first of a new connection, whose numbers have nothing to do with the old ones.
     fresh: bool,
@@ -120,7 +140,9 @@ pub(crate) struct VideoCounts {
     pub(crate) longest_gap: Duration,
     pub(crate) first_number: Option<u32>,
     pub(crate) last_number: Option<u32>,
-    pub(crate) latencies_us: Vec<u32>,
+    /// RTP times of the first and the last frame, for codecs whose frames bear no number.
+    pub(crate) times: Option<(u32, u32)>,
+    pub(crate) delays_us: Vec<u32>,
     /// From being on offer to the first keyframe.
     pub(crate) offered: Option<Instant>,
     pub(crate) first_frame: Option<Duration>,
@@ -162,20 +184,34 @@ impl VideoCounts {
         if let (None, Some(offered), true) = (self.first_frame, self.offered, frame.keyframe) {
             self.first_frame = Some(frame.arrival.saturating_duration_since(offered));
         }
-        let Some(stamp) = stamp else { return };
-        self.sender = Some(stamp.sender);
-        let follows = self.decodable_until.is_some_and(|last| last.wrapping_add(1) == stamp.number);
+        let camera = stamp.map_or((false, frame.stream_id), |stamp| (true, stamp.sender));
+        let follows = match (stamp, self.decodable_until) {
+            (Some(stamp), Some(last)) => last.wrapping_add(1) == stamp.number,
+            (None, Some(_)) => frame.contiguous,
+            (_, None) => false,
+        };
         let decodable = frame.keyframe || follows;
         if decodable {
-            self.decodable_until = Some(stamp.number);
+            self.decodable_until = Some(stamp.map_or(0, |stamp| stamp.number));
+        } else if stamp.is_none() {
+            self.decodable_until = None;
         }
-        self.count(measuring, frame.arrival, frame.data.len(), decodable, shown, (true, stamp.sender));
-        if measuring {
+        self.count(measuring, frame.arrival, frame.data.len(), decodable, shown, camera);
+        if !measuring {
+            return;
+        }
+        self.at_time(frame.time as u32);
+        if let Some(stamp) = stamp {
+            self.sender = Some(stamp.sender);
             self.first_number.get_or_insert(stamp.number);
             self.last_number = Some(stamp.number);
             // By the arrival of the frame's last packet, more or less: that is when it is handed on.
-            self.latencies_us.push(now_us().saturating_sub(stamp.sent_us).min(u64::from(u32::MAX)) as u32);
+            self.delays_us.push(now_us().saturating_sub(stamp.sent_us).min(u64::from(u32::MAX)) as u32);
         }
+    }
+
+    fn at_time(&mut self, time: u32) {
+        self.times = Some((self.times.map_or(time, |(first, _)| first), time));
     }
 
     fn count(
@@ -203,6 +239,7 @@ impl VideoCounts {
 /// Decodes what is heard, and looks for everybody's tone.
 struct ToneCheck {
     decoder: PcmDecoder,
+    ear: Ear,
     samples: Vec<f32>,
     own: Option<usize>,
     speakers: Arc<[Speaker]>,
@@ -211,12 +248,21 @@ struct ToneCheck {
 }
 
 impl ToneCheck {
-    fn packet(&mut self, clock: &Clock, packet: &AudioPacket, counts: &mut ToneCounts) {
+    fn packet(&mut self, clock: &Clock, packet: &AudioPacket, counts: &mut Counts) {
         // Concealed sound proves nothing.
-        self.spoiled |= packet.sequence != self.next;
+        let follows = packet.sequence == self.next;
+        self.spoiled |= !follows;
         self.next = packet.sequence + 1;
-        let samples = &mut self.samples;
-        self.decoder.push(packet, |more| samples.extend_from_slice(more));
+        let (samples, ear, mut onset) = (&mut self.samples, &mut self.ear, None);
+        self.decoder.push(packet, |more| {
+            samples.extend_from_slice(more);
+            onset = ear.hear(more);
+        });
+        let beat = self.speakers.first().and_then(|first| first.beat.as_ref());
+        if let (Some(beat), Some(sample), true) = (beat, onset, follows && clock.is_measuring()) {
+            counts.audio.delays.extend(beat.took(clock.since_start(packet.arrival), sample));
+        }
+        let counts = &mut counts.tones;
         if self.samples.len() < WINDOW_SAMPLES {
             return;
         }
@@ -258,6 +304,7 @@ impl Observer {
         let (counts, clock) = (self.counts.clone(), clock.clone());
         let mut check = checked.then(PcmDecoder::new).and_then(Result::ok).map(|decoder| ToneCheck {
             decoder,
+            ear: Ear::default(),
             samples: Vec::new(),
             own,
             speakers: speakers.clone(),
@@ -273,7 +320,7 @@ impl Observer {
                 Media::Audio(packet) => {
                     counts.audio.packet(measuring, packet.arrival, packet.sequence, packet.time);
                     if let Some(check) = &mut check {
-                        check.packet(&clock, &packet, &mut counts.tones);
+                        check.packet(&clock, &packet, &mut counts);
                     }
                 }
                 Media::Video(frame) => {
@@ -326,6 +373,9 @@ impl Headers {
                     let Counts { videos, shown, .. } = counts;
                     let whole = !std::mem::take(holed);
                     let video = videos.entry(stream_id).or_default();
+                    if measuring {
+                        video.at_time(header.timestamp);
+                    }
                     video.count(measuring, header.arrival, header.bytes, whole, shown, (false, stream_id));
                 }
             }

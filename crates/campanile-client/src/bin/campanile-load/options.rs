@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use serde_json::Value;
 
 /// Loads a service that speaks the Amazon Chime SDK's protocol, and reports what people in its meetings would notice.
@@ -52,7 +52,10 @@ pub(crate) struct Options {
     /// How many of them show video.
     #[arg(long, default_value_t = 0)]
     pub(crate) publishers: usize,
-    /// Publish three layers instead of one.
+    /// How their video is encoded: VP9 in three spatial and three temporal layers, AV1 in three temporal ones.
+    #[arg(long, value_enum, default_value_t = Codec::Vp8)]
+    pub(crate) codec: Codec,
+    /// Publish three streams instead of one (VP8).
     #[arg(long)]
     pub(crate) simulcast: bool,
     /// Remote videos that each attendee watches.
@@ -133,6 +136,32 @@ pub(crate) struct Options {
     pub(crate) anyway: bool,
 }
 
+/// What the clips are encoded in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Codec {
+    Vp8,
+    H264,
+    Vp9,
+    Av1,
+}
+
+impl Codec {
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Codec::Vp8 => "vp8",
+            Codec::H264 => "h264",
+            Codec::Vp9 => "vp9",
+            Codec::Av1 => "av1",
+        }
+    }
+
+    /// The clip is made of layers that a service may leave out.
+    pub(crate) fn has_layers(self) -> bool {
+        matches!(self, Codec::Vp9 | Codec::Av1)
+    }
+}
+
 /// Text that no log shows.
 #[derive(Clone)]
 pub(crate) struct Secret(pub(crate) String);
@@ -184,6 +213,9 @@ impl Options {
         }
         if self.speakers > self.attendees || self.publishers > self.attendees {
             return Err("no more can speak or publish than attend".into());
+        }
+        if self.simulcast && self.codec != Codec::Vp8 {
+            return Err("only VP8 is simulcast; VP9 and AV1 have layers of their own".into());
         }
         Ok(self)
     }

@@ -4,28 +4,27 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use campanile_client::{JoinTimings, LagCounts, Stats};
+use campanile_client::{JoinTimings, LagCounts, Stats, VIDEO_CLOCK_HZ};
 use serde_json::{Value, json};
 
 use crate::Participant;
+use crate::generator::Generator;
 use crate::options::Options;
 use crate::process;
 
 /// Packets of audio that a listener is owed each second.
 const AUDIO_PACKETS_PER_SECOND: f64 = 50.0;
-/// A generator that uses more than this share of what it could have is not waiting for the service.
-const OWN_CPU_SHARE_MAX: f64 = 0.85;
 
 /// Everything that is compared before and after.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
-    own_cpu_s: f64,
+    pub(crate) own_cpu_s: f64,
     server_cpu_s: Option<f64>,
     server_memory: Option<(u64, u64)>,
-    received: u64,
-    sent: u64,
-    lag: LagCounts,
-    udp_drops: u64,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) lag: LagCounts,
+    pub(crate) udp_drops: u64,
     alive: usize,
     reconnects: usize,
 }
@@ -75,6 +74,8 @@ pub(crate) struct Measured {
     pub(crate) participants: Vec<Participant>,
     pub(crate) stats: Vec<Stats>,
     pub(crate) window: Duration,
+    /// Of each camera, pictures per second.
+    pub(crate) framerate: u32,
     pub(crate) before: Snapshot,
     pub(crate) after: Snapshot,
 }
@@ -85,7 +86,7 @@ fn percentile(sorted: &[f64], share: f64) -> f64 {
     sorted.get(place.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
-fn round(value: f64, digits: i32) -> f64 {
+pub(crate) fn round(value: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
     (value * scale).round() / scale
 }
@@ -96,20 +97,21 @@ fn percentiles(mut values: Vec<f64>) -> Value {
     json!({ "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": at(1.0), "count": values.len() })
 }
 
-fn ms(duration: Duration) -> f64 {
+pub(crate) fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
 /// Prints the report; the exit code is the verdict.
 pub(crate) fn present(options: &Options, measured: &Measured) -> ExitCode {
-    let (generator, refusals) = generator(options, measured);
+    let generator = Generator::of(options, measured);
+    let refusals = generator.refusals(options.max_lag_ms);
     let refused = !refusals.is_empty();
     let mut report = json!({
         "tool": concat!("campanile-load ", env!("CARGO_PKG_VERSION")),
         "valid": !refused,
         "refused": refusals,
         "load": load(options, measured),
-        "generator": generator,
+        "generator": generator.figures(options.max_lag_ms),
     });
     let mut missed = Vec::new();
     if !refused || options.anyway {
@@ -121,10 +123,15 @@ pub(crate) fn present(options: &Options, measured: &Measured) -> ExitCode {
     if options.json {
         println!("{report:#}");
     }
-    match (refused, missed.is_empty()) {
-        (true, _) => ExitCode::from(3),
-        (false, true) => ExitCode::SUCCESS,
-        (false, false) => ExitCode::FAILURE,
+    ExitCode::from(verdict(refused, &missed))
+}
+
+/// The exit code: 0 when all is within the thresholds, 1 when not, 3 when the generator was the bottleneck.
+fn verdict(refused: bool, missed: &[String]) -> u8 {
+    match (refused, missed) {
+        (true, _) => 3,
+        (false, []) => 0,
+        (false, _) => 1,
     }
 }
 
@@ -135,6 +142,7 @@ fn load(options: &Options, measured: &Measured) -> Value {
         "attendees": options.attendees,
         "speakers": options.speakers,
         "publishers": options.publishers,
+        "codec": options.codec.name(),
         "simulcast": options.simulcast,
         "tiles": options.tiles,
         "join_rate": options.join_rate,
@@ -150,52 +158,6 @@ fn load(options: &Options, measured: &Measured) -> Value {
         },
         "window_s": round(measured.window.as_secs_f64(), 2),
     })
-}
-
-/// What the generator itself cost, and why its figures cannot be believed, if so.
-fn generator(options: &Options, measured: &Measured) -> (Value, Vec<String>) {
-    let (before, after) = (&measured.before, &measured.after);
-    let seconds = measured.window.as_secs_f64();
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let threads = options.threads.unwrap_or(cores).min(cores);
-    let cpu = after.own_cpu_s - before.own_cpu_s;
-    let packets = (after.received - before.received) + (after.sent - before.sent);
-    let cost_us = cpu * 1e6 / packets.max(1) as f64;
-    let mut lag = after.lag;
-    for (count, earlier) in lag.counts.iter_mut().zip(before.lag.counts) {
-        *count -= earlier.min(*count);
-    }
-    let (lag_ms, share) = (lag.p99_ms(), cpu / seconds / threads as f64);
-    let drops = after.udp_drops.saturating_sub(before.udp_drops);
-    let verified: u64 = measured.stats.iter().map(|stats| stats.engine.verified).sum();
-    let unauthentic: u64 = measured.stats.iter().map(|stats| stats.engine.unauthentic).sum();
-    let mut refusals = Vec::new();
-    if lag_ms > options.max_lag_ms {
-        let bound = if lag_ms == u64::MAX { "more than 50".to_owned() } else { format!("up to {lag_ms}") };
-        refusals.push(format!(
-            "packets were sent {bound} ms late (99th percentile): the generator had too little CPU"
-        ));
-    }
-    if share > OWN_CPU_SHARE_MAX {
-        refusals.push(format!("the generator used {:.0} % of its {threads} threads", share * 100.0));
-    }
-    if drops > 0 {
-        refusals.push(format!("{drops} datagrams found the generator's buffers full"));
-    }
-    let report = json!({
-        "cpu_seconds": round(cpu, 2),
-        "cpu_share_of_threads": round(share, 3),
-        "threads": threads,
-        "packets": packets,
-        "cpu_us_per_packet": round(cost_us, 2),
-        "packets_per_core_second": (1e6 / cost_us.max(0.01)) as u64,
-        "lag_p99_ms": if lag_ms == u64::MAX { Value::Null } else { json!(lag_ms) },
-        "lag_max_ms": round(ms(lag.max), 1),
-        "udp_drops": drops,
-        "packets_verified": verified,
-        "packets_unauthentic": unauthentic,
-    });
-    (report, refusals)
 }
 
 fn add_results(options: &Options, measured: &Measured, report: &mut Value) {
@@ -215,7 +177,7 @@ fn add_results(options: &Options, measured: &Measured, report: &mut Value) {
     report["mix_minus"] = mix_minus(&joined);
     let count = |name: &str| report["mix_minus"][name].as_u64().unwrap_or_default();
     report["mix_minus_violations"] = json!(count("self_heard") + count("missing"));
-    report["video"] = video(options, &joined);
+    report["video"] = video(options, measured, &joined);
     report["connections"] = connections(&joined);
     report["server"] = server(options, measured);
 }
@@ -237,7 +199,7 @@ fn join_times(joined: &[(&Participant, &Stats)]) -> Value {
 fn audio(measured: &Measured, joined: &[(&Participant, &Stats)]) -> Value {
     let owed = AUDIO_PACKETS_PER_SECOND * measured.window.as_secs_f64();
     let (mut received, mut lost, mut gaps, mut listeners) = (0, 0, 0, 0_u32);
-    let (mut jitter, mut longest) = (Vec::new(), Vec::new());
+    let (mut jitter, mut longest, mut delays) = (Vec::new(), Vec::new(), Vec::new());
     let mut worst = f64::MAX;
     for (one, _) in joined.iter().filter(|(one, _)| !one.left_early) {
         let Ok(counts) = one.observer.counts.lock() else { continue };
@@ -247,6 +209,7 @@ fn audio(measured: &Measured, joined: &[(&Participant, &Stats)]) -> Value {
         gaps += counts.audio.gaps;
         jitter.push(counts.audio.jitter_s * 1000.0);
         longest.push(ms(counts.audio.longest_gap));
+        delays.extend(counts.audio.delays.iter().copied().map(ms));
         worst = worst.min(counts.audio.received as f64 / owed);
     }
     let expected = owed * f64::from(listeners);
@@ -261,6 +224,7 @@ fn audio(measured: &Measured, joined: &[(&Participant, &Stats)]) -> Value {
         "gaps_over_100_ms": gaps,
         "longest_gap_ms": percentiles(longest),
         "jitter_ms": percentiles(jitter),
+        "delay_ms": percentiles(delays),
     })
 }
 
@@ -276,17 +240,24 @@ fn mix_minus(joined: &[(&Participant, &Stats)]) -> Value {
     json!({ "attendees_checked": checked, "windows": windows, "self_heard": self_heard, "missing": missing })
 }
 
-fn video(options: &Options, joined: &[(&Participant, &Stats)]) -> Value {
-    // What each camera sent while measuring, by the widest span that anyone saw of its numbers.
+fn video(options: &Options, measured: &Measured, joined: &[(&Participant, &Stats)]) -> Value {
+    // What each camera sent while measuring, by the widest span that anyone saw: of its numbers, or, of frames without
+    // any, of its stream's times.
     let mut spans: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
+    let mut streams: BTreeMap<(usize, u32), f64> = BTreeMap::new();
     for (one, _) in joined {
         let Ok(counts) = one.observer.counts.lock() else { continue };
-        for video in counts.videos.values() {
+        for (stream_id, video) in &counts.videos {
             if let (Some(sender), Some(first), Some(last)) =
                 (video.sender, video.first_number, video.last_number)
             {
                 let span = spans.entry(sender).or_insert((first, last));
                 *span = (span.0.min(first), span.1.max(last));
+            }
+            if let Some((first, last)) = video.times {
+                let seconds = f64::from(last.wrapping_sub(first)) / VIDEO_CLOCK_HZ as f64;
+                let sent = streams.entry((one.meeting, *stream_id)).or_default();
+                *sent = sent.max((seconds * f64::from(measured.framerate)).round() + 1.0);
             }
         }
     }
@@ -295,8 +266,17 @@ fn video(options: &Options, joined: &[(&Participant, &Stats)]) -> Value {
         inside.filter_map(|(one, _)| one.camera)
     };
     let sent = |camera: u32| spans.get(&camera).map_or(0.0, |(first, last)| f64::from(last - first) + 1.0);
+    // Of each camera that someone may watch, the mean.
+    let sent_to = |one: &Participant, cameras: &[u32]| {
+        if spans.is_empty() {
+            let of_meeting = streams.range((one.meeting, 0)..=(one.meeting, u32::MAX)).map(|(_, sent)| *sent);
+            let (count, sum) = of_meeting.fold((0.0, 0.0), |(count, sum), sent| (count + 1.0, sum + sent));
+            return sum / f64::max(count, 1.0);
+        }
+        cameras.iter().map(|camera| sent(*camera)).sum::<f64>() / cameras.len() as f64
+    };
     let (mut frames, mut undecodable, mut freezes, mut bytes, mut expected) = (0, 0, 0, 0, 0.0);
-    let (mut longest, mut waits, mut latencies) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut longest, mut waits, mut delays) = (Vec::new(), Vec::new(), Vec::new());
     let (mut subscriptions, mut unseen) = (0, 0);
     for (one, _) in joined.iter().filter(|(one, _)| !one.left_early) {
         let cameras: Vec<u32> = cameras_of(one.meeting, one.camera).collect();
@@ -304,8 +284,7 @@ fn video(options: &Options, joined: &[(&Participant, &Stats)]) -> Value {
         if watched == 0 {
             continue;
         }
-        let all: f64 = cameras.iter().map(|camera| sent(*camera)).sum();
-        expected += all * watched as f64 / cameras.len() as f64;
+        expected += sent_to(one, &cameras) * watched as f64;
         subscriptions += watched;
         let Ok(counts) = one.observer.counts.lock() else { continue };
         let seen = counts.videos.values().filter(|video| video.frames > 0);
@@ -317,7 +296,7 @@ fn video(options: &Options, joined: &[(&Participant, &Stats)]) -> Value {
             freezes += video.freezes;
             longest.push(ms(video.longest_gap));
             waits.extend(video.first_frame.map(ms));
-            latencies.extend(video.latencies_us.iter().map(|us| f64::from(*us) / 1000.0));
+            delays.extend(video.delays_us.iter().map(|us| f64::from(*us) / 1000.0));
         }
     }
     json!({
@@ -330,7 +309,7 @@ fn video(options: &Options, joined: &[(&Participant, &Stats)]) -> Value {
         "freezes_over_1_s": freezes,
         "longest_gap_ms": percentiles(longest),
         "keyframe_wait_ms": percentiles(waits),
-        "latency_ms": percentiles(latencies),
+        "delay_ms": percentiles(delays),
         "bytes_of_whole_frames": bytes,
     })
 }
@@ -447,6 +426,8 @@ fn table(report: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
@@ -460,5 +441,33 @@ mod tests {
         check(&hundred, 1.0, 100.0);
         check(&[7.0], 0.5, 7.0);
         check(&[], 0.5, 0.0);
+    }
+
+    #[test]
+    fn every_threshold_is_held_against_its_figure() {
+        let report = json!({
+            "attendees": 10, "joined": 9, "join_ms": { "p99": 120.0 },
+            "audio": { "delivered_ratio": 0.95 }, "video": { "delivered_ratio": 0.9 }, "mix_minus_violations": 2,
+        });
+        let missed = |flag: &str| {
+            let lenient = ["--min-joined 0", "--min-audio 0", "--min-video 0", "--max-mix-minus 9"];
+            let (name, _) = flag.split_once(' ').unwrap_or((flag, ""));
+            let others = lenient.into_iter().filter(|other| name.is_empty() || !other.starts_with(name));
+            let words = ["load --api http://x --publishers 1"].into_iter().chain(others).chain([flag]);
+            let words: Vec<&str> = words.flat_map(str::split_whitespace).collect();
+            thresholds(&Options::try_parse_from(words).unwrap(), &report)
+        };
+        assert_eq!(verdict(false, &missed("")), 0);
+        for (flag, words) in [
+            ("--min-joined 0.91", "90.0 % joined"),
+            ("--max-join-ms 119", "joins took 120 ms (99th percentile)"),
+            ("--min-audio 0.96", "95.00 % of the audio arrived"),
+            ("--min-video 0.91", "90.00 % of the video frames arrived"),
+            ("--max-mix-minus 1", "2 mix-minus violations"),
+        ] {
+            assert_eq!(missed(flag), [words], "{flag}");
+            assert_eq!(verdict(false, &missed(flag)), 1);
+        }
+        assert_eq!(verdict(true, &missed("")), 3);
     }
 }
