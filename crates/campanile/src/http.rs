@@ -134,7 +134,7 @@ impl Drop for Place {
 }
 
 /// What counts as one address: anybody with IPv6 has 64 bits of them.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use campanile_media::peer::framing::{Deframer, frame};
@@ -15,9 +15,14 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use tracing::debug;
 
+use crate::http::network_of;
+
 /// Connections at once. Browsers try TCP beside UDP and keep the connection for a while, so this is about the number of
 /// attendees of one worker; whoever comes later is refused, and has UDP.
 const CONNECTIONS_MAX: usize = 4096;
+/// ... from one address (of IPv6: one network of 64 bits). Half of all, so that one alone cannot take every place, and a
+/// company's gateway gets by.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 2;
 /// Bytes that may wait for one connection: two seconds of a call with one picture. Late media is worth nothing.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
 /// A connection to which nothing has been sent for so long belongs to no call: an authentic check is answered at once, and
@@ -33,6 +38,9 @@ pub(crate) struct Tcp {
     token: Token,
     connections: BTreeMap<Token, Connection>,
     by_address: HashMap<SocketAddr, Token>,
+    /// How many connections each address has.
+    counts: HashMap<IpAddr, usize>,
+    per_address_max: usize,
     next: usize,
     /// Connections of which there may be more to read.
     readable: BTreeSet<Token>,
@@ -69,6 +77,8 @@ impl Tcp {
             token: first,
             connections: BTreeMap::new(),
             by_address: HashMap::new(),
+            counts: HashMap::new(),
+            per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
             next: first.0,
             readable: BTreeSet::new(),
             swept_at: now,
@@ -105,8 +115,9 @@ impl Tcp {
                     return;
                 }
             };
-            if self.connections.len() >= CONNECTIONS_MAX {
-                debug!(%address, "too many connections for media");
+            let count = self.counts.get(&network_of(address.ip())).copied().unwrap_or(0);
+            if self.connections.len() >= CONNECTIONS_MAX || count >= self.per_address_max {
+                debug!(%address, count, "too many connections for media");
                 continue;
             }
             self.next += 1;
@@ -127,6 +138,7 @@ impl Tcp {
             };
             self.connections.insert(token, connection);
             self.by_address.insert(address, token);
+            *self.counts.entry(network_of(address.ip())).or_default() += 1;
         }
     }
 
@@ -226,6 +238,13 @@ impl Tcp {
         let Some(mut connection) = self.connections.remove(&token) else { return };
         debug!(address = %connection.address, why, "a connection for media is closed");
         self.readable.remove(&token);
+        let network = network_of(connection.address.ip());
+        if let Some(count) = self.counts.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&network);
+            }
+        }
         if self.by_address.get(&connection.address) == Some(&token) {
             self.by_address.remove(&connection.address);
         }
@@ -317,6 +336,35 @@ mod tests {
         assert_eq!(world.tcp.connections.len(), 1);
         world.tcp.sweep(world.now + Duration::from_secs(26));
         assert!(world.tcp.connections.is_empty() && world.tcp.by_address.is_empty());
+        assert!(world.tcp.counts.is_empty());
         assert_eq!(world.tcp.poll_timeout(), None);
+    }
+
+    #[tokio::test]
+    async fn one_address_has_only_so_many_connections_and_others_are_not_kept_out() {
+        // Every address of 127/8 is this machine.
+        async fn connect_from(last: u8, server: SocketAddr) -> net::TcpStream {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into()).unwrap();
+            socket.connect(server).await.unwrap().into_std().unwrap()
+        }
+        let mut world = World::new();
+        world.tcp.per_address_max = 2;
+        let server = world.client.peer_addr().unwrap();
+        let (_second, third) = (connect_from(1, server).await, connect_from(1, server).await);
+        let elsewhere = connect_from(2, server).await;
+        while world.tcp.connections.len() < 3 {
+            world.turn();
+        }
+        let is_taken = |world: &World, stream: &net::TcpStream| {
+            world.tcp.by_address.contains_key(&stream.local_addr().unwrap())
+        };
+        assert!(is_taken(&world, &elsewhere) && !is_taken(&world, &third));
+        world.tcp.sweep(world.now + UNUSED_MAX + Duration::from_secs(1));
+        let later = connect_from(1, server).await;
+        while world.tcp.connections.is_empty() {
+            world.turn();
+        }
+        assert!(is_taken(&world, &later), "a place that is given back is free");
     }
 }
