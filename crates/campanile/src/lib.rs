@@ -262,6 +262,7 @@ fn router(state: AppState, demo: bool) -> Router {
 /// For whatever leads clients here, or elsewhere.
 async fn health(State(state): State<AppState>) -> (StatusCode, &'static str) {
     match state.drain.state() {
+        _ if state.store_has_failed() => (StatusCode::SERVICE_UNAVAILABLE, "records cannot be stored\n"),
         DrainState::Serving => (StatusCode::OK, "ok\n"),
         DrainState::Draining | DrainState::Drained => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
     }

@@ -182,6 +182,11 @@ impl AppState {
         Ok(answer)
     }
 
+    /// See [`Store::has_failed`].
+    pub fn store_has_failed(&self) -> bool {
+        self.store.has_failed()
+    }
+
     /// See [`Store::events`].
     pub async fn events(&self, query: EventQuery) -> Result<EventPage, StoreFailed> {
         self.store.events(query).await

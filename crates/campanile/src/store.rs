@@ -227,6 +227,11 @@ impl Store {
         }
     }
 
+    /// Whether something could not be written: then nothing is any more.
+    pub fn has_failed(&self) -> bool {
+        self.progress.borrow().failed
+    }
+
     /// Reads events that are on disk. What a caller was told has happened is among them.
     ///
     /// # Errors
