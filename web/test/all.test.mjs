@@ -10,6 +10,7 @@ import './stories/roster.mjs';
 import './stories/content.mjs';
 import './stories/ends.mjs';
 import './stories/breaks.mjs';
+import './stories/capacity.mjs';
 import './stories/readiness.mjs';
 import './stories/strangers.mjs';
 import './stories/replicas.mjs';

@@ -139,6 +139,27 @@ impl Meeting {
         self.note_participants();
     }
 
+    /// Attendees who are in, wherever their sockets are; content shares are nobody of their own.
+    pub(crate) fn attendees_in(&self) -> usize {
+        self.sessions.values().filter(|session| session.is_in() && !session.attendee.content).count()
+    }
+
+    /// Whether this session's JOIN would bring somebody in who is not here yet.
+    pub(crate) fn is_newcomer(&self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get(&id).filter(|session| !session.has_joined()) else {
+            return false;
+        };
+        !self.over && !self.sessions.values().any(|s| s.is_in() && s.attendee.id == session.attendee.id)
+    }
+
+    /// JOIN, when the whole worker has no place left.
+    pub(crate) fn refuse_for_want_of_room(&mut self, cx: &mut Cx<'_>, id: SessionId) {
+        let max = cx.config.limits.attendees;
+        info!(meeting_id = %self.id, max, "a join is refused: the server is full");
+        let description = format!("the server takes {max} attendees at once, and all are there");
+        self.end_session_with_error(cx, id, status::AT_CAPACITY, description, FrameKind::JoinAck);
+    }
+
     /// The same attendee is in already: the same page coming back, or another device taking over.
     fn supersede(
         &mut self,

@@ -39,7 +39,7 @@ pub struct ServiceConfig {
     pub limits: Limits,
 }
 
-/// Ceilings of one meeting on the media side.
+/// Ceilings on the media side, of one meeting unless said otherwise.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Cameras published at once.
@@ -48,12 +48,14 @@ pub struct Limits {
     pub content_shares: usize,
     /// Voices heard at once; each costs a decode and an encode every 20 ms.
     pub voices: usize,
+    /// Attendees in all meetings of the worker at once, content shares not counted.
+    pub attendees: usize,
 }
 
 impl Default for Limits {
-    /// The documented quotas, 25 and 2; eight voices, more than anybody can follow.
+    /// The documented quotas, 25 and 2; eight voices, more than anybody can follow; any number of attendees.
     fn default() -> Limits {
-        Limits { cameras: 25, content_shares: 2, voices: 8 }
+        Limits { cameras: 25, content_shares: 2, voices: 8, attendees: usize::MAX }
     }
 }
 
@@ -398,9 +400,25 @@ impl MediaService {
 
     /// A frame has come in.
     pub fn handle_frame(&mut self, now: Instant, session: SessionId, frame: ClientFrame) {
-        if let Some(&meeting) = self.sessions.get(&session) {
-            self.with_meeting(now, meeting, |meeting, cx| meeting.handle_frame(cx, session, frame));
-        }
+        let Some(&meeting) = self.sessions.get(&session) else { return };
+        let has_room = !matches!(frame, ClientFrame::Join(_)) || self.has_room_for(meeting, session);
+        self.with_meeting(now, meeting, |meeting, cx| {
+            if has_room {
+                meeting.handle_frame(cx, session, frame);
+            } else {
+                meeting.refuse_for_want_of_room(cx, session);
+            }
+        });
+    }
+
+    /// Whether a session may join as far as the whole worker is concerned. Whoever is in has a place, and may take it up from
+    /// another connection.
+    fn has_room_for(&self, meeting: MeetingId, session: SessionId) -> bool {
+        let is_newcomer = self.meetings.get(&meeting).is_some_and(|meeting| meeting.is_newcomer(session));
+        let max = self.config.limits.attendees;
+        !is_newcomer
+            || max == usize::MAX
+            || self.meetings.values().map(Meeting::attendees_in).sum::<usize>() < max
     }
 
     /// Something has come in that is no frame: its sender is told so, and its session ends.

@@ -132,6 +132,12 @@ pub struct Config {
     /// How many are heard at once in a meeting, the loudest; each costs a decode and an encode every 20 ms [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub voices: Option<u16>,
+    /// How many cameras may be on at once in a meeting [default: 25]
+    #[arg(long, value_name = "N")]
+    pub videos: Option<u16>,
+    /// How many attendees may be in all meetings at once; whoever comes then is told that there is no room [default: no limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_attendees: Option<u32>,
     /// What only a configuration file says.
     #[arg(skip)]
     pub control: Control,
@@ -156,6 +162,8 @@ impl Config {
             region: "us-east-1".into(),
             drain_seconds: DRAIN_SECONDS,
             voices: None,
+            videos: None,
+            max_attendees: None,
             control: Control::default(),
         }
     }
@@ -168,7 +176,12 @@ impl Config {
     /// What one meeting may hold on the media side.
     pub fn media_limits(&self) -> Limits {
         let limits = self.control.quotas.media;
-        Limits { voices: self.voices.map_or(limits.voices, usize::from), ..limits }
+        Limits {
+            voices: self.voices.map_or(limits.voices, usize::from),
+            cameras: self.videos.map_or(limits.cameras, usize::from),
+            attendees: self.max_attendees.map_or(limits.attendees, |max| max as usize),
+            ..limits
+        }
     }
 
     /// Where to bind the media.
@@ -233,6 +246,15 @@ mod tests {
         check("--voices 0", false);
         let config = Config { voices: Some(250), ..Config::local(".") };
         assert_eq!((config.media_limits().voices, Config::local(".").media_limits().voices), (250, 8));
+    }
+
+    #[test]
+    fn so_many_may_come_and_show_themselves() {
+        check("--videos 0 --max-attendees 1", true);
+        check("--max-attendees 0", false);
+        let config = Config { videos: Some(1), max_attendees: Some(2), ..Config::local(".") };
+        let limits = |config: &Config| (config.media_limits().cameras, config.media_limits().attendees);
+        assert_eq!((limits(&config), limits(&Config::local("."))), ((1, 2), (25, usize::MAX)));
     }
 
     #[test]

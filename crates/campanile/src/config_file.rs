@@ -61,6 +61,7 @@ struct FileQuotas {
     videos: Option<usize>,
     content_shares: Option<usize>,
     voices: Option<usize>,
+    max_attendees: Option<usize>,
     idle_seconds: Option<u64>,
     lifetime_seconds: Option<u64>,
     one_attendee_per_user: Option<bool>,
@@ -161,6 +162,8 @@ pub fn parse(text: &str, directory: &Path) -> Result<Config, String> {
         insecure: file.insecure,
         drain_seconds: file.drain_seconds.unwrap_or(standard.drain_seconds),
         voices: None,
+        videos: None,
+        max_attendees: None,
         region,
         control: Control {
             accounts: Some(accounts),
@@ -192,8 +195,12 @@ fn read_quotas(file: &FileQuotas) -> Result<Quotas, String> {
     media.cameras = file.videos.unwrap_or(media.cameras);
     media.content_shares = file.content_shares.unwrap_or(media.content_shares);
     media.voices = file.voices.unwrap_or(media.voices);
+    media.attendees = file.max_attendees.unwrap_or(media.attendees);
     if media.voices == 0 {
         return Err("quotas: voices must be 1 or more: how many are heard at once".into());
+    }
+    if media.attendees == 0 {
+        return Err("quotas: max-attendees must be 1 or more: how many may be in all meetings at once".into());
     }
     Ok(Quotas { rate: (per_second > 0.0).then_some(Rate { per_second, burst }), records, media })
 }
@@ -364,6 +371,9 @@ policies = ["AmazonChimeSDK"]
         check("[quotas]\nburst = 0", Some("burst"));
         assert_eq!((standard.media.voices, quotas("[quotas]\nvoices = 250").media.voices), (8, 250));
         check("[quotas]\nvoices = 0", Some("voices"));
+        let limited = quotas("[quotas]\nmax-attendees = 2000").media.attendees;
+        assert_eq!((standard.media.attendees, limited), (usize::MAX, 2000));
+        check("[quotas]\nmax-attendees = 0", Some("max-attendees"));
     }
 
     #[test]
