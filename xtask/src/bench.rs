@@ -21,7 +21,7 @@ struct Bench {
     run: fn(&Wanted<'_>) -> Result<String, Failure>,
 }
 
-const ALL: [Bench; 11] = [
+const ALL: [Bench; 12] = [
     Bench {
         name: "api",
         words: "creating meetings and attendees at 500 requests a second with durable writes",
@@ -65,6 +65,12 @@ const ALL: [Bench; 11] = [
         words: "how long 200 clients hear nothing when the server dies, or drains, and starts again",
         in_browser: false,
         run: |wanted| outages::restart(wanted.short),
+    },
+    Bench {
+        name: "flood",
+        words: "10,000 strangers' datagrams a second, and what they cost",
+        in_browser: false,
+        run: |wanted| outages::flood(wanted.short),
     },
     Bench { name: "join", words: "how fast a browser gets in", in_browser: true, run: join },
     Bench {

@@ -1,4 +1,4 @@
-//! Benchmarks of servers and networks that fail: how long it is noticed.
+//! Benchmarks of servers and networks that fail, or are attacked: how long it is noticed, and what it costs.
 
 use crate::Failure;
 use crate::process::{campanile, cargo, command, root, run, run_quietly, target};
@@ -24,4 +24,14 @@ pub(crate) fn reconnect(short: bool) -> Result<String, Failure> {
     let mut script = command("node", &["test/bench-reconnect.mjs", "--runs", runs]);
     script.current_dir(root().join("web"));
     run_quietly(script.env("CAMPANILE_BIN", campanile("release")).env("CHROMIUM", chromium))
+}
+
+/// Strangers' datagrams at a meeting of three: the test of that name, for a minute.
+pub(crate) fn flood(short: bool) -> Result<String, Failure> {
+    let test = ["test", "--release", "--quiet", "--package", "campanile-client", "--test", "hostile"];
+    let mut flood = cargo(&[&test[..], &["bad_flood", "--", "--nocapture"]].concat());
+    let said = run_quietly(flood.env("CAMPANILE_FLOOD_SECONDS", if short { "10" } else { "60" }))?;
+    let measured = said.lines().find(|line| line.contains("strangers' datagrams from"));
+    let measured = measured.ok_or_else(|| format!("The test told no figures.\n{said}"))?;
+    Ok(format!("{measured}. Nobody lost their session or missed a packet.\n"))
 }

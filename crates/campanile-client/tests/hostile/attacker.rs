@@ -1,11 +1,9 @@
 //! A client that does what it is told: real sockets, real handshakes, and whatever bytes a test wants to send in between.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::{digest, hmac, rand};
 use campanile_client::JoinInfo;
 use campanile_media::peer::srtp::{DtlsRole, SrtpProfile, SrtpReceiver, SrtpSender, from_dtls};
 use campanile_media::rtp;
@@ -14,114 +12,26 @@ use campanile_wire::signaling::{
     Subscribe, decode_server,
 };
 use futures_util::{SinkExt as _, StreamExt as _};
+use hyper::Uri;
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::PATIENCE;
+use crate::forge::{
+    BINDING_REQUEST, BINDING_SUCCESS, OPUS, RED, UFRAG, attribute, identity, offer, random, stun,
+};
 
-pub(crate) const OPUS: u8 = 111;
-pub(crate) const RED: u8 = 63;
-pub(crate) const VP8: u8 = 96;
-pub(crate) const H264: u8 = 102;
-pub(crate) const AUDIO_SSRC: u32 = 0x0a0a_0a0a;
-pub(crate) const VIDEO_SSRC: u32 = 0x0b0b_0b0b;
-
-const UFRAG: &str = "evil";
-const PASSWORD: &str = "attackers-need-passwords-too";
-/// RFC 8489 section 5.
-const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 /// How often an unanswered datagram is sent again; loopback loses little, but a busy machine does.
 const AGAIN: Duration = Duration::from_millis(200);
-
-/// STUN attributes (RFC 8489 section 18.3, RFC 8445 section 16.1).
-pub(crate) mod attribute {
-    pub(crate) const USERNAME: u16 = 0x0006;
-    pub(crate) const MESSAGE_INTEGRITY: u16 = 0x0008;
-    pub(crate) const ERROR_CODE: u16 = 0x0009;
-    pub(crate) const PRIORITY: u16 = 0x0024;
-    pub(crate) const USE_CANDIDATE: u16 = 0x0025;
-    pub(crate) const ICE_CONTROLLED: u16 = 0x8029;
-    pub(crate) const ICE_CONTROLLING: u16 = 0x802a;
-    /// draft-thatcher-ice-renomination.
-    pub(crate) const NOMINATION: u16 = 0xc001;
-}
-
-pub(crate) const BINDING_REQUEST: u16 = 0x0001;
-pub(crate) const BINDING_INDICATION: u16 = 0x0011;
-pub(crate) const BINDING_SUCCESS: u16 = 0x0101;
-pub(crate) const BINDING_ERROR: u16 = 0x0111;
-
-/// A STUN message as RFC 8489 has it, but with any attributes; sealed with `key`, if there is one.
-pub(crate) fn stun(kind: u16, attributes: &[(u16, &[u8])], key: Option<&str>) -> Vec<u8> {
-    let mut out = kind.to_be_bytes().to_vec();
-    out.extend_from_slice(&[0, 0]);
-    out.extend_from_slice(&COOKIE);
-    out.extend_from_slice(&random::<12>());
-    for (name, value) in attributes {
-        out.extend_from_slice(&name.to_be_bytes());
-        out.extend_from_slice(&(value.len() as u16).to_be_bytes());
-        out.extend_from_slice(value);
-        out.resize(out.len().next_multiple_of(4), 0);
-    }
-    if let Some(key) = key {
-        // The length counts the attribute that is about to be added.
-        set_length(&mut out, 24);
-        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key.as_bytes());
-        let seal = hmac::sign(&key, &out);
-        out.extend_from_slice(&attribute::MESSAGE_INTEGRITY.to_be_bytes());
-        out.extend_from_slice(&20_u16.to_be_bytes());
-        out.extend_from_slice(seal.as_ref());
-    }
-    set_length(&mut out, 0);
-    out
-}
-
-fn set_length(message: &mut [u8], more: usize) {
-    let length = (message.len() - 20 + more) as u16;
-    message[2..4].copy_from_slice(&length.to_be_bytes());
-}
-
-pub(crate) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    rand::fill(&mut bytes).expect("random numbers");
-    bytes
-}
 
 /// A ClientHello as this machine's DTLS begins.
 pub(crate) fn client_hello() -> Vec<u8> {
     let mut dtls = Dtls::new();
     dtls.step(None).first().expect("a handshake begins with a ClientHello").clone()
-}
-
-/// What an attacker's offer looks like; tests change it as text.
-pub(crate) fn offer(port: u16) -> String {
-    let fingerprint = digest::digest(&digest::SHA256, &Dtls::identity().certificate);
-    let fingerprint: Vec<_> = fingerprint.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
-    let transport = format!(
-        "a=ice-ufrag:{UFRAG}\r\na=ice-pwd:{PASSWORD}\r\na=ice-options:trickle\r\na=fingerprint:sha-256 {}\r\na=setup:actpass\r\n",
-        fingerprint.join(":")
-    );
-    let mut sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n".to_owned();
-    let _ = write!(
-        sdp,
-        "m=audio {port} UDP/TLS/RTP/SAVPF {RED} {OPUS}\r\nc=IN IP4 127.0.0.1\r\n\
-         a=candidate:1 1 udp 2122260223 127.0.0.1 {port} typ host generation 0\r\n{transport}a=mid:0\r\n\
-         a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\na=sendrecv\r\na=msid:audio microphone\r\na=rtcp-mux\r\n\
-         a=rtpmap:{RED} red/48000/2\r\na=fmtp:{RED} {OPUS}/{OPUS}\r\na=rtpmap:{OPUS} opus/48000/2\r\n\
-         a=fmtp:{OPUS} minptime=10;useinbandfec=1\r\na=ssrc:{AUDIO_SSRC} cname:evil\r\n\
-         m=video 9 UDP/TLS/RTP/SAVPF {VP8} 97 {H264} 103\r\nc=IN IP4 0.0.0.0\r\n{transport}a=mid:1\r\na=sendrecv\r\n\
-         a=msid:video camera\r\na=rtcp-mux\r\na=rtcp-rsize\r\na=rtpmap:{VP8} VP8/90000\r\na=rtcp-fb:{VP8} transport-cc\r\n\
-         a=rtcp-fb:{VP8} nack\r\na=rtcp-fb:{VP8} nack pli\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt={VP8}\r\n\
-         a=rtpmap:{H264} H264/90000\r\na=rtcp-fb:{H264} nack\r\na=rtcp-fb:{H264} nack pli\r\n\
-         a=fmtp:{H264} level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n\
-         a=rtpmap:103 rtx/90000\r\na=fmtp:103 apt={H264}\r\n\
-         a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n\
-         a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=ssrc:{VIDEO_SSRC} cname:evil\r\n"
-    );
-    sdp
 }
 
 /// The client's half of a DTLS association.
@@ -132,15 +42,9 @@ struct Dtls {
 }
 
 impl Dtls {
-    fn identity() -> &'static dimpl::DtlsCertificate {
-        static IDENTITY: std::sync::OnceLock<dimpl::DtlsCertificate> = std::sync::OnceLock::new();
-        IDENTITY
-            .get_or_init(|| dimpl::certificate::generate_self_signed_certificate().expect("a certificate"))
-    }
-
     fn new() -> Dtls {
         let mut dtls =
-            dimpl::Dtls::new_12(Arc::new(dimpl::Config::default()), Self::identity().clone(), Instant::now());
+            dimpl::Dtls::new_12(Arc::new(dimpl::Config::default()), identity().clone(), Instant::now());
         dtls.set_active(true);
         Dtls { dtls, buffer: vec![0; 64 * 1024], keys: None }
     }
@@ -172,7 +76,7 @@ impl Dtls {
 
 pub(crate) struct Attacker {
     info: JoinInfo,
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<TcpStream>,
     pub(crate) udp: UdpSocket,
     /// The server's, once an answer has told.
     pub(crate) media: SocketAddr,
@@ -185,11 +89,15 @@ pub(crate) struct Attacker {
 impl Attacker {
     /// Opens the signaling socket, and no more.
     pub(crate) async fn connect(info: &JoinInfo) -> Attacker {
+        Attacker::connect_over(info, TcpStream::connect(address(info)).await.expect("the door is open")).await
+    }
+
+    async fn connect_over(info: &JoinInfo, stream: TcpStream) -> Attacker {
         let url = format!("{}?X-Chime-Control-Protocol-Version=3", info.signaling_url);
         let mut request = url.into_client_request().unwrap();
         let protocols = format!("_aws_wt_session, {}", info.join_token.0);
         request.headers_mut().insert("sec-websocket-protocol", protocols.parse().unwrap());
-        let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("the handshake succeeds");
+        let (socket, _) = client_async(request, stream).await.expect("the handshake succeeds");
         let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         Attacker {
             info: info.clone(),
@@ -205,10 +113,24 @@ impl Attacker {
 
     /// In the meeting, with signaling only.
     pub(crate) async fn join(info: &JoinInfo) -> Attacker {
-        let mut attacker = Attacker::connect(info).await;
-        attacker.say(&join_frame()).await;
-        attacker.expect("INDEX", |frame| matches!(frame, ServerFrame::Index(_)).then_some(())).await;
-        attacker
+        Attacker::connect(info).await.joined().await
+    }
+
+    /// The same, over a connection that holds little of what is not read: small segments, small buffers at both ends.
+    pub(crate) async fn join_through_a_straw(info: &JoinInfo) -> Attacker {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_tcp_mss(536).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&address(info).into()).expect("the door is open");
+        socket.set_nonblocking(true).unwrap();
+        let stream = TcpStream::from_std(socket.into()).unwrap();
+        Attacker::connect_over(info, stream).await.joined().await
+    }
+
+    async fn joined(mut self) -> Attacker {
+        self.say(&join_frame()).await;
+        self.expect("INDEX", |frame| matches!(frame, ServerFrame::Index(_)).then_some(())).await;
+        self
     }
 
     /// In the meeting, its offer answered: the server waits for its checks.
@@ -239,6 +161,11 @@ impl Attacker {
 
     pub(crate) async fn say(&mut self, frame: &ClientFrame) {
         self.say_bytes(frame.encode(1)).await;
+    }
+
+    /// An error once the connection is gone.
+    pub(crate) async fn try_say(&mut self, frame: &ClientFrame) -> Result<(), tungstenite::Error> {
+        self.socket.send(Message::Binary(frame.encode(1).into())).await
     }
 
     pub(crate) async fn say_bytes(&mut self, bytes: Vec<u8>) {
@@ -278,8 +205,49 @@ impl Attacker {
         timeout(PATIENCE, search).await.expect("a close")
     }
 
+    /// All that is said in words from now until the close, and the close's own.
+    pub(crate) async fn last_words(&mut self) -> String {
+        let mut words = String::new();
+        let search = async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Binary(bytes))) => {
+                        if let Ok(ServerFrame::Error { description, .. }) = decode_server(&bytes) {
+                            words += &description;
+                        }
+                    }
+                    Some(Ok(Message::Close(Some(frame)))) => return words += &frame.reason,
+                    Some(Ok(_)) => {}
+                    other => panic!("no close frame but {other:?}"),
+                }
+            }
+        };
+        timeout(PATIENCE, search).await.expect("a close");
+        words
+    }
+
+    /// What is said to an offer that is refused.
+    pub(crate) async fn refusal_of(&mut self, sdp: String) -> String {
+        self.ask(sdp).await;
+        self.last_words().await
+    }
+
     /// The answer to this offer, or the status of the error.
     pub(crate) async fn offer(&mut self, sdp: String) -> Result<String, u32> {
+        self.ask(sdp).await;
+        self.expect("answer", |frame| match frame {
+            ServerFrame::SubscribeAck(ack) => match ack.sdp {
+                Sdp::Plain(sdp) => Some(Ok(sdp)),
+                Sdp::Deflated(_) => panic!("compression was not agreed on"),
+            },
+            ServerFrame::Error { status, .. } => Some(Err(status)),
+            _ => None,
+        })
+        .await
+    }
+
+    /// SUBSCRIBE with this offer, whatever the answer.
+    pub(crate) async fn ask(&mut self, sdp: String) {
         let camera = StreamDescriptor {
             stream_id: 2,
             group_id: 2,
@@ -303,15 +271,6 @@ impl Attacker {
             video_subscriptions: Vec::new(),
         };
         self.say(&ClientFrame::Subscribe(Box::new(subscribe))).await;
-        self.expect("answer", |frame| match frame {
-            ServerFrame::SubscribeAck(ack) => match ack.sdp {
-                Sdp::Plain(sdp) => Some(Ok(sdp)),
-                Sdp::Deflated(_) => panic!("compression was not agreed on"),
-            },
-            ServerFrame::Error { status, .. } => Some(Err(status)),
-            _ => None,
-        })
-        .await
     }
 
     // ---- datagrams ----
@@ -468,6 +427,12 @@ impl Attacker {
         let sealed = self.sealed_rtcp(compound);
         self.send(&sealed).await;
     }
+}
+
+/// Where an invitation's signaling is.
+fn address(info: &JoinInfo) -> SocketAddr {
+    let url: Uri = info.signaling_url.parse().expect("a URL");
+    url.authority().expect("with a host").as_str().parse().expect("that is an address")
 }
 
 pub(crate) fn join_frame() -> ClientFrame {

@@ -1,7 +1,8 @@
 //! DTLS: numbers 7 to 11 of the list.
 
 use crate::Scene;
-use crate::attacker::{Attacker, client_hello, offer};
+use crate::attacker::{Attacker, client_hello};
+use crate::forge::offer;
 
 /// A record of this type and epoch (RFC 6347 section 4.1).
 fn record(kind: u8, epoch: u16, fragment: &[u8]) -> Vec<u8> {

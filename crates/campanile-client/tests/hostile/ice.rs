@@ -1,9 +1,9 @@
 //! STUN and ICE: numbers 1 to 6 of the list.
 
 use crate::Scene;
-use crate::attacker::{
-    Attacker, BINDING_ERROR, BINDING_INDICATION, BINDING_REQUEST, BINDING_SUCCESS, attribute, offer, random,
-    stun,
+use crate::attacker::Attacker;
+use crate::forge::{
+    BINDING_ERROR, BINDING_INDICATION, BINDING_REQUEST, BINDING_SUCCESS, attribute, offer, random, stun,
 };
 
 #[tokio::test(flavor = "multi_thread")]

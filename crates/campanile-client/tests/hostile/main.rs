@@ -2,14 +2,16 @@
 //! meeting talk on, and not a packet of 20 ms is missing in what they hear. `docs/traps.md` has the list.
 
 mod attacker;
+mod doors;
 mod dtls;
 mod flood;
+mod forge;
 mod ice;
 mod rtp;
 mod signaling;
 
-use std::sync::{Arc, LazyLock, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::{LazyLock, Mutex, mpsc};
+use std::time::Duration;
 
 use campanile::config::Config as ServerConfig;
 use campanile_client::api::{Api, Credentials};
@@ -17,7 +19,8 @@ use campanile_client::clip::Clip;
 use campanile_client::pcm::tone;
 use campanile_client::{AudioSource, Config, JoinInfo, Media, Session, Subscriptions, Trust, VideoSource};
 use campanile_wire::signaling::Secret;
-use tokio::time::{sleep, timeout};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Nothing here takes longer, even on a machine that does other things as well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,31 +54,34 @@ pub(crate) struct Scene {
     pub(crate) ann: Session,
     bob: Session,
     /// The numbers of the packets that bob has heard.
-    heard: Arc<Mutex<Vec<u64>>>,
+    heard: watch::Receiver<Vec<u64>>,
+    /// Its API, with the right to everything.
+    pub(crate) api: Api,
+    /// The address of its API.
+    pub(crate) host: String,
 }
 
 impl Scene {
     pub(crate) async fn new(name: &str) -> Scene {
-        let (api, region, key, secret) = &*SERVER;
+        let (endpoint, region, key, secret) = &*SERVER;
         let credentials = Credentials {
             access_key_id: key.clone(),
             secret_access_key: Secret(secret.clone()),
             session_token: None,
         };
-        let api = Api::new(api, region, credentials, Trust::system()).unwrap();
+        let api = Api::new(endpoint, region, credentials, Trust::system()).unwrap();
         let meeting = api.create_meeting(name).await.expect("a meeting is made");
         let names: Vec<String> = ["ann", "bob"].map(str::to_owned).into();
         let mut people = api.create_attendees(&meeting, &names).await.expect("attendees are made");
         let evil: Vec<String> = (0..60).map(|at| format!("eve{at}")).collect();
         let invitations = api.create_attendees(&meeting, &evil).await.expect("attendees are made");
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let sink = heard.clone();
+        let (told, heard) = watch::channel(Vec::new());
         let listening = Config {
             audio: AudioSource::Silence,
             subscriptions: Subscriptions::Highest(1),
             sink: Some(Box::new(move |media| {
                 if let Media::Audio(packet) = media {
-                    sink.lock().unwrap().push(packet.sequence);
+                    told.send_modify(|heard| heard.push(packet.sequence));
                 }
             })),
             ..Config::default()
@@ -97,7 +103,8 @@ impl Scene {
         };
         let bob = join(people.remove(1), listening).await;
         let ann = join(people.remove(0), speaking).await;
-        let scene = Scene { invitations: Mutex::new(invitations), ann, bob, heard };
+        let host = endpoint.trim_start_matches("http://").to_owned();
+        let scene = Scene { invitations: Mutex::new(invitations), ann, bob, heard, api, host };
         scene.hear_more().await;
         scene
     }
@@ -108,19 +115,16 @@ impl Scene {
     }
 
     async fn hear_more(&self) {
-        let count = || self.heard.lock().unwrap().len();
-        let (before, end) = (count(), Instant::now() + PATIENCE);
-        while count() < before + HEARD_AFTER {
-            assert!(Instant::now() < end, "the neighbours hear nothing any more");
-            sleep(Duration::from_millis(20)).await;
-        }
+        let mut heard = self.heard.clone();
+        let enough = heard.borrow().len() + HEARD_AFTER;
+        let hearing = timeout(PATIENCE, heard.wait_for(|heard| heard.len() >= enough)).await;
+        hearing.expect("the neighbours hear nothing any more").expect("the sink lives");
     }
 
     /// The end of an attack: the neighbours talk on, and have not missed a packet.
     pub(crate) async fn is_undisturbed(&self) {
         self.hear_more().await;
-        let heard = self.heard.lock().unwrap();
-        let mut sorted = heard.clone();
+        let mut sorted = self.heard.borrow().clone();
         sorted.sort_unstable();
         let missing: Vec<_> = sorted.windows(2).filter(|two| two[1] != two[0] + 1).collect();
         assert!(missing.is_empty(), "packets are missing between {missing:?}");

@@ -5,7 +5,8 @@ use campanile_wire::signaling::{ClientFrame, ServerFrame};
 use tokio::task::JoinSet;
 
 use crate::Scene;
-use crate::attacker::{Attacker, join_frame, offer, random};
+use crate::attacker::{Attacker, join_frame};
+use crate::forge::{offer, random};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_23_hostile_offers_are_refused_or_read_for_what_they_hold() {
