@@ -214,7 +214,18 @@ pub(crate) struct Binary {
 
 impl Binary {
     pub(crate) fn start(directory: &TempDir) -> Binary {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_campanile"))
+        Binary::run(Command::new(env!("CARGO_BIN_EXE_campanile")), directory)
+    }
+
+    /// In the place of a shell that has taken these commands.
+    pub(crate) fn start_after(commands: &str, directory: &TempDir) -> Binary {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!(r#"{commands}; exec "$0" "$@""#), env!("CARGO_BIN_EXE_campanile")]);
+        Binary::run(shell, directory)
+    }
+
+    fn run(mut command: Command, directory: &TempDir) -> Binary {
+        let mut process = command
             .args(["dev", "--json", "--listen", "127.0.0.1:0", "--media", "127.0.0.1:0", "--data-dir"])
             .arg(directory.path())
             .stdout(Stdio::piped())

@@ -11,8 +11,13 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use campanile::config::Config;
+use campanile::serve;
+use campanile_wire::signaling::{AudioStatus, ServerFrame};
+
 use super::accounts;
 use crate::common::{Binary, Client, TempDir, start};
+use crate::frames::{join, send, until};
 
 /// Nothing here takes longer, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -138,6 +143,25 @@ async fn a_drain_by_signal_can_be_cancelled_or_cut_short() {
     terminate(&binary);
     assert_eq!(close_code(&mut socket).await, 4500);
     assert!(exit(binary).await.success());
+}
+
+#[tokio::test]
+async fn whoever_is_in_a_meeting_whose_time_is_over_is_told_so() {
+    let directory = TempDir::new();
+    let mut config = Config::local(directory.path());
+    config.control.quotas.records.lifetime_ms = 5_000;
+    let running = serve(config).await.unwrap();
+    let client = Client::of(&running);
+    let meeting = client.create_meeting("tok").await;
+    let ann = client.create_attendee(&meeting, "ann").await;
+    let bob = client.create_attendee(&meeting, "bob").await;
+    let mut inside = connect(&client, &meeting, &ann).await;
+    let mut at_the_door = connect(&client, &meeting, &bob).await;
+    send(&mut inside, join().encode(1)).await;
+    let ended = |frame| matches!(frame, ServerFrame::AudioStatus(AudioStatus::MeetingEnded)).then_some(());
+    until(&mut inside, ended).await;
+    assert_eq!(close_code(&mut at_the_door).await, 4410);
+    running.stop().await;
 }
 
 #[tokio::test]

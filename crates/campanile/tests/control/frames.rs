@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::common::{Client, TempDir, start};
 use crate::connections::{PATIENCE, Socket, close_code, connect};
 
-fn join() -> ClientFrame {
+pub(crate) fn join() -> ClientFrame {
     ClientFrame::Join(Join {
         protocol_version: 2,
         flags: 0,
@@ -24,12 +24,12 @@ fn join() -> ClientFrame {
     })
 }
 
-async fn send(socket: &mut Socket, bytes: Vec<u8>) {
+pub(crate) async fn send(socket: &mut Socket, bytes: Vec<u8>) {
     socket.send(Message::Binary(bytes.into())).await.unwrap();
 }
 
 /// The first frame of which `wanted` makes something.
-async fn until<T>(socket: &mut Socket, wanted: impl Fn(ServerFrame) -> Option<T>) -> T {
+pub(crate) async fn until<T>(socket: &mut Socket, wanted: impl Fn(ServerFrame) -> Option<T>) -> T {
     let search = async {
         loop {
             let message = socket.next().await.expect("the socket is open").expect("and whole");
