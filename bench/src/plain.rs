@@ -1,6 +1,7 @@
 //! The worker of the product with meetings full of people over bare RTP: no ICE, DTLS or SRTP, as AudioBridge's plain
 //! participants have none.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -49,6 +50,7 @@ pub(crate) fn start(socket: UdpSocket, allow_plain: bool, voices: usize) -> Work
             limits: Limits { voices, ..Limits::default() },
         },
         seed: [5; 32],
+        expected: BTreeMap::new(),
         events: tokio::sync::mpsc::unbounded_channel().0,
     })
     .expect("a worker")

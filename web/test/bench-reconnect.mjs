@@ -1,12 +1,12 @@
 // How long what breaks a session is noticed, with the unmodified client: from the break to audioVideoDidStart, and how
 // long the other's voice is not heard. `cargo xtask bench reconnect` runs it.
-//   node test/bench-reconnect.mjs [--runs N] [--json]
+//   node test/bench-reconnect.mjs [--runs N] [--only WORDS] [--json]
 import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Gathering, MediaRelay, Relay, Server, setUp, shared, tearDown } from './harness.mjs';
 
-const { values } = parseArgs({ options: { runs: { type: 'string', default: '10' }, json: { type: 'boolean', default: false } } });
+const { values } = parseArgs({ options: { runs: { type: 'string', default: '10' }, only: { type: 'string', default: '' }, json: { type: 'boolean', default: false } } });
 const runs = Number(values.runs);
 const fewer = Math.ceil(runs / 3);
 
@@ -31,9 +31,24 @@ const BREAKS = [
       await server.runAgain();
     },
   },
+  { what: 'host vanished, replaced after 1 s, connections left hanging', runs: fewer, reconnects: true, go: vanished(() => {}) },
+  { what: 'host vanished, replaced after 1 s, connections reset', runs: fewer, reconnects: true, go: vanished(relay => relay.takeOver()) },
   { what: 'network gone for 5 s', runs: fewer, reconnects: false, go: outage(5_000) },
   { what: 'network gone for 30 s', runs: fewer, reconnects: true, go: outage(30_000) },
 ];
+
+/** Of the host that was there nothing is heard any more; after a second another one has its address and its records. */
+function vanished(takeOver) {
+  return async ({ server, relay, media }) => {
+    media.gone = true;
+    relay.vanish();
+    await server.kill();
+    await sleep(1_000);
+    await server.runAgain();
+    media.gone = false;
+    takeOver(relay);
+  };
+}
 
 function outage(ms) {
   return async ({ relay, media }) => {
@@ -98,7 +113,7 @@ try {
     return sorted.length ? Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]) : null;
   };
   const results = [];
-  for (const one of BREAKS) {
+  for (const one of BREAKS.filter(({ what }) => what.includes(values.only))) {
     const samples = [];
     for (let run = 0; run < one.runs; run++) {
       samples.push(await measure(place, one));

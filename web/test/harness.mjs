@@ -336,6 +336,7 @@ export class Relay {
   static async to(target) {
     const relay = new Relay();
     relay.pairs = new Set();
+    relay.orphans = new Set();
     relay.gone = false;
     relay.server = net.createServer(inside => {
       const outside = net.connect({ host: target.hostname, port: Number(target.port) });
@@ -382,8 +383,25 @@ export class Relay {
     }
   }
 
+  /** The host behind it is gone: whoever is connected hears nothing more, not even an end. Others may connect anew. */
+  vanish() {
+    for (const pair of this.pairs) {
+      for (const socket of pair) socket.removeAllListeners().on('error', () => {}).pause();
+      pair[1].destroy();
+      this.orphans.add(pair[0]);
+    }
+    this.pairs.clear();
+  }
+
+  /** Another host has taken the address over, and resets the connections that it knows nothing of. */
+  takeOver() {
+    for (const socket of this.orphans) socket.resetAndDestroy();
+    this.orphans.clear();
+  }
+
   close() {
     this.cut();
+    this.takeOver();
     this.server.close();
   }
 }

@@ -27,6 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(150);
 const CALM: Duration = Duration::from_secs(3);
 /// A pause in the packets from which one notices it.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Of those who come back: how long they waited, then each step of the attempt that got in.
+const STEPS: [&str; 5] = [
+    "from listening to the attempt that gets in",
+    "to the open socket",
+    "window from open socket to INDEX",
+    "from INDEX to the answer",
+    "from the answer to ICE and DTLS",
+];
 /// People who speak in each meeting.
 const SPEAKERS: usize = 3;
 
@@ -101,7 +109,8 @@ struct Heard {
     last: Option<Instant>,
     /// Pauses, by when they began and ended.
     pauses: Vec<(Instant, Instant)>,
-    joins: Vec<JoinTimings>,
+    /// When each attempt that got in began, and how it went.
+    joins: Vec<(Instant, JoinTimings)>,
     ended: bool,
 }
 
@@ -132,7 +141,7 @@ async fn join(info: JoinInfo, speaks: bool) -> Result<Client, Failure> {
         while let Some(event) = events.next().await {
             let mut heard = told.lock().expect("no panic while it is held");
             match event {
-                Event::Started(timings) => heard.joins.push(timings),
+                Event::Started(timings) => heard.joins.push((Instant::now() - timings.started, timings)),
                 Event::Ended(_) => heard.ended = true,
                 _ => {}
             }
@@ -176,7 +185,8 @@ async fn measure(
     let back =
         until_all(clients, |heard| !heard.joins.is_empty() && heard.last > Some(restart.listens)).await;
     sleep(CALM).await;
-    let (mut gaps, mut from_listening, mut windows) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut gaps, mut from_listening) = (Vec::new(), Vec::new());
+    let mut steps: [Vec<Duration>; STEPS.len()] = Default::default();
     let mut ended = 0;
     for client in clients {
         let heard = client.heard.lock().expect("no panic");
@@ -186,7 +196,16 @@ async fn measure(
             gaps.push(*end - *begin);
             from_listening.push(*end - restart.listens);
         }
-        windows.extend(heard.joins.iter().map(|join| join.indexed - join.opened));
+        if let Some((began, join)) = heard.joins.first() {
+            let ends = [join.opened, join.indexed, join.answered, join.started];
+            let begins = [Duration::ZERO, join.opened, join.indexed, join.answered];
+            let taken = ends.into_iter().zip(begins).map(|(end, begin)| end - begin);
+            let waited = began.saturating_duration_since(restart.listens);
+            steps
+                .iter_mut()
+                .zip(std::iter::once(waited).chain(taken))
+                .for_each(|(step, took)| step.push(took));
+        }
     }
     println!(
         "\n`kill {signal}`: {back} of {} clients back, {ended} ended for good; the old process took {} ms to end, the new \
@@ -198,7 +217,7 @@ async fn measure(
     println!("| | clients | least | median | 95 % | most |\n|---|---|---|---|---|---|");
     row("gap in the sound", gaps);
     row("from listening to sound", from_listening);
-    row("window from open socket to INDEX", windows);
+    STEPS.into_iter().zip(steps).for_each(|(what, took)| row(what, took));
     Ok(())
 }
 
@@ -226,7 +245,7 @@ async fn main() -> Result<(), Failure> {
     until_all(&clients, |heard| !heard.joins.is_empty() && heard.last.is_some()).await;
     let windows = clients.iter().filter_map(|client| {
         let heard = client.heard.lock().expect("no panic");
-        heard.joins.first().map(|join| join.indexed - join.opened)
+        heard.joins.first().map(|(_, join)| join.indexed - join.opened)
     });
     println!("\n| | clients | least | median | 95 % | most |\n|---|---|---|---|---|---|");
     row("window from open socket to INDEX", windows.collect());

@@ -68,8 +68,10 @@ impl Roster {
         for entry in entries {
             match entry {
                 AudioStreamIdInfo::Present { audio_stream_id, attendee_id, external_user_id, muted } => {
+                    let known = self.present.values().find(|other| other.attendee_id == attendee_id);
+                    let muted = muted.unwrap_or(known.is_some_and(|known| known.muted));
+                    let known = known.is_some();
                     let attendee = Attendee { attendee_id, external_user_id, muted };
-                    let known = self.present.values().any(|other| other.attendee_id == attendee.attendee_id);
                     // A rejoin gets a new id before the old one leaves.
                     self.present.retain(|id, other| {
                         *id == audio_stream_id || other.attendee_id != attendee.attendee_id
@@ -109,7 +111,7 @@ mod tests {
             audio_stream_id: id,
             attendee_id: name.into(),
             external_user_id: name.into(),
-            muted: false,
+            muted: Some(false),
         }
     }
 

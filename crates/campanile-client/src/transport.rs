@@ -18,6 +18,11 @@ use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol};
 /// For what `dimpl` hands out; it insists on room for the longest certificate it may have queued.
 const DTLS_OUTPUT_BYTES: usize = 64 * 1024;
 
+/// Until a handshake's first message is sent again, doubled each time. Browsers begin with 50 ms, or twice the round trip.
+const FIRST_RETRANSMISSION: Duration = Duration::from_millis(100);
+/// 100 ms doubled this often makes half a minute.
+const RETRANSMISSIONS_MAX: usize = 8;
+
 /// What a transport has to say, from [`Transport::poll`].
 #[derive(Debug)]
 pub enum TransportOutput {
@@ -89,7 +94,12 @@ impl Transport {
         let mut ice = IceAgent::new(creds);
         ice.set_controlling(true);
         ice.add_local_candidate(Candidate::host(local, Protocol::Udp).map_err(|error| error.to_string())?);
-        let mut dtls = dimpl::Dtls::new_12(Arc::new(dimpl::Config::default()), identity()?.clone(), now);
+        let config = dimpl::Config::builder()
+            .flight_start_rto(FIRST_RETRANSMISSION)
+            .flight_retries(RETRANSMISSIONS_MAX)
+            .build();
+        let config = config.map_err(|error| error.to_string())?;
+        let mut dtls = dimpl::Dtls::new_12(Arc::new(config), identity()?.clone(), now);
         dtls.set_active(true);
         Ok(Transport {
             ice,

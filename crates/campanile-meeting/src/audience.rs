@@ -53,7 +53,7 @@ impl Session {
             audio_stream_id,
             attendee_id: self.attendee.to_string(),
             external_user_id: self.external_user_id.clone(),
-            muted: self.muted,
+            muted: Some(self.muted),
         }
     }
 
@@ -63,7 +63,7 @@ impl Session {
             audio_stream_id: promotion.audio_stream_id,
             attendee_id: promotion.attendee.to_string(),
             external_user_id: promotion.external_user_id.clone(),
-            muted: self.muted,
+            muted: Some(self.muted),
         })
     }
 }
@@ -181,10 +181,10 @@ impl Meeting {
         }
     }
 
-    /// Those in the meeting, content shares aside, as far as an index counts them.
+    /// Those in the meeting or about to be back, content shares aside, as far as an index counts them.
     pub(crate) fn participants(&self) -> usize {
         let people = self.sessions.values().filter(|session| session.is_in() && !session.attendee.content);
         let (members, audience): (Vec<_>, Vec<_>) = people.partition(|session| session.replica.is_none());
-        members.len() + audience.len().min(AUDIENCE_COUNTED)
+        members.len() + self.awaited.attendees().count() + audience.len().min(AUDIENCE_COUNTED)
     }
 }

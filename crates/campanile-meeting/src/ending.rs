@@ -134,7 +134,12 @@ impl Meeting {
     /// the audience.
     pub(crate) fn remove_attendee(&mut self, cx: &mut Cx<'_>, attendee: AttendeeId) {
         for content in [true, false] {
-            self.end_attendee(cx, AttendeeKey { id: attendee, content }, AudioStatus::AttendeeRemoved);
+            let theirs = AttendeeKey { id: attendee, content };
+            self.end_attendee(cx, theirs, AudioStatus::AttendeeRemoved);
+            if let Some(audio_stream_id) = self.awaited.take(theirs) {
+                self.tell_roster(cx, vec![AudioStreamIdInfo::Left { audio_stream_id, dropped: false }]);
+                self.note_participants();
+            }
         }
         self.demote_all_as(cx, attendee);
     }

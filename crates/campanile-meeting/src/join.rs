@@ -91,6 +91,7 @@ impl Meeting {
         let silenced =
             self.sessions.values().any(|s| s.attendee.id == attendee.id && s.is_in() && s.silenced);
         let superseded = self.supersede(cx, id, attendee, join.audio_session_id);
+        let awaited = self.awaited.take(attendee);
         let server_side = join.adaption == Adaption::BandwidthProbingAndVideoQuality
             && join.supported_adaptions.contains(&join.adaption);
         let audio_stream_id = self.new_audio_stream_id();
@@ -99,6 +100,7 @@ impl Meeting {
             session.audio_stream_id = audio_stream_id;
         }
         session.phase = Phase::Joined;
+        session.replaces = session.replaces.or(awaited);
         session.promotion = promotion;
         session.silenced |= silenced;
         if let Some(superseded) = superseded {

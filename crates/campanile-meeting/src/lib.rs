@@ -4,6 +4,7 @@
 
 mod attendance;
 mod audience;
+mod awaited;
 mod bandwidth;
 pub mod bucket;
 mod data;

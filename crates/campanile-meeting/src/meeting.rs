@@ -13,6 +13,7 @@ use tracing::info;
 
 use crate::attendance::Attendance;
 use crate::audience::Demotion;
+use crate::awaited::Awaited;
 use crate::data::DataMessages;
 use crate::ids::{AttendeeId, MeetingId, SessionId};
 use crate::roster::Levels;
@@ -78,6 +79,7 @@ pub(crate) struct Meeting {
     /// What it was told.
     present_told: usize,
     pub(crate) attendance: Attendance,
+    pub(crate) awaited: Awaited,
     /// How many participants the indexes count.
     participants_counted: usize,
 }
@@ -113,17 +115,18 @@ impl Meeting {
             presence_due: false,
             present_told: 0,
             attendance: Attendance::default(),
+            awaited: Awaited::default(),
             participants_counted: 0,
         }
     }
 
     /// When [`tick`](Self::tick) is due; `None` when nothing is left of the meeting. An empty one rests until the last
-    /// data message kept for newcomers expires.
+    /// data message kept for newcomers expires, and until nobody is expected back any more.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
         match self.sessions.is_empty() {
             false => Some(self.release_at.map_or(self.next_tick, |at| at.min(self.next_tick))),
             true if self.over => None,
-            true => self.data.kept_until(),
+            true => self.data.kept_until().max(self.awaited.until()),
         }
     }
 
@@ -255,6 +258,7 @@ impl Meeting {
     /// The heartbeat.
     pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) {
         if self.sessions.is_empty() {
+            self.give_up_awaited(cx);
             return self.data.forget_expired(cx.now);
         }
         if self.release_at.is_some_and(|at| at <= cx.now) {
@@ -296,6 +300,7 @@ impl Meeting {
         }
         if second {
             self.check_deadlines(cx);
+            self.give_up_awaited(cx);
         }
         if ping {
             for session in self.sessions.values_mut().filter(|session| session.is_listening()) {

@@ -60,6 +60,9 @@ impl Meeting {
         let concerned = || self.sessions.values().filter(|session| session.replica == replica);
         let mut inside: Vec<_> =
             concerned().filter(|session| session.is_in()).map(|session| session.attendee.id).collect();
+        if replica.is_none() {
+            inside.extend(self.awaited.attendees());
+        }
         inside.dedup();
         info!(meeting_id = %meeting, inside = inside.len(), "locked");
         let outside = concerned().filter(|s| !s.has_joined() && !inside.contains(&s.attendee.id));

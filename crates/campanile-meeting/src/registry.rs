@@ -29,7 +29,7 @@ mod tokens;
 use outbox::Numbers;
 pub use outbox::{OutboxEvent, StoredEvents, Subject};
 pub use records::{AttendeeRecord, MeetingRecord, Write};
-pub use tokens::{Admission, JoinError, JoinTokenKey, fuzz};
+pub use tokens::{Admission, JoinError, JoinTokenKey, Refusal, fuzz};
 
 /// Why StartMeetingTranscription comes to nothing.
 const NO_ENGINE: &str = "No transcription engine is configured on this server";

@@ -74,9 +74,10 @@ impl Levels {
 
 impl Meeting {
     /// Everybody on stage, and the viewer: the first frame that a client gets must hold them all, for whoever is missing
-    /// has left. An attendee about to be present again, after a reconnect, is still there under the earlier number.
+    /// has left. An attendee about to be present again, after a reconnect or a restart, is still there under the
+    /// earlier number.
     pub(crate) fn roster_for(&self, viewer: AttendeeId) -> Vec<AudioStreamIdInfo> {
-        let mut roster = Vec::new();
+        let mut roster: Vec<_> = self.awaited.entries().collect();
         for session in self.sessions.values().filter(|session| session.is_in()) {
             let number = if session.present { Some(session.audio_stream_id) } else { session.replaces };
             if session.replica.is_none() || session.attendee.id == viewer {

@@ -24,6 +24,7 @@ use crate::meeting::Meeting;
 use crate::registry::{Admission, JoinError, Subject};
 use crate::trace::JoinTrace;
 
+pub use crate::awaited::Expected;
 pub use crate::data::DataError;
 
 /// What one worker is given at birth.
@@ -352,6 +353,14 @@ impl MediaService {
         let limits = &self.config.limits;
         self.meetings.entry(meeting).or_insert_with(|| Meeting::new(meeting, now, unix, limits));
         self.with_meeting(now, meeting, |meeting, cx| meeting.connect(cx, session, admission));
+    }
+
+    /// These were in a meeting when the process before ended: if they come back soon, nobody sees them gone. Before any
+    /// of them connects.
+    pub fn expect(&mut self, now: Instant, meeting: MeetingId, people: Vec<Expected>) {
+        let unix = self.clock.unix(now);
+        self.meetings.entry(meeting).or_insert_with(|| Meeting::new(meeting, now, unix, &self.config.limits));
+        self.with_meeting(now, meeting, |meeting, cx| meeting.expect(cx, people));
     }
 
     /// The client of a replica's attendee asks to take part in the primary meeting (PRIMARY_MEETING_JOIN): `admitted` is

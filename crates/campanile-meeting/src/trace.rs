@@ -6,7 +6,7 @@ use campanile_wire::signaling::proto;
 use tracing::warn;
 
 use crate::ids::{AccountId, AttendeeKey, MeetingId, SessionId};
-use crate::registry::Admission;
+use crate::registry::{Admission, Refusal};
 
 /// The steps of getting in, in the order in which a client takes them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -55,8 +55,8 @@ impl JoinStep {
                 "the client got its INDEX and offered no media: look at its own log, and whether it may use the microphone"
             }
             JoinStep::IceConnected => {
-                "no UDP of the client's arrived: check that the announced media address is the one that clients reach, \
-                 and that UDP to it is open on every firewall between"
+                "nothing came on the client's media path: check that the announced media address is the one that clients \
+                 reach, and that UDP to its port is open on every firewall between, or at least TCP to the same port"
             }
             JoinStep::DtlsConnected => {
                 "checks arrive and the DTLS handshake does not end: look for a path that drops larger packets, or a \
@@ -130,6 +130,25 @@ impl JoinTrace {
             opened_unix: unix,
             reached,
             failure: None,
+            client_timings: Vec::new(),
+            client_metrics: Vec::new(),
+            opened: now,
+            metrics_frames: 0,
+        }
+    }
+
+    /// Of a join that was refused at the door. `session` is its number among the connections all the same.
+    pub fn refused(now: Instant, unix: Duration, session: SessionId, refusal: Refusal) -> JoinTrace {
+        let Refusal { account, meeting, attendee, why } = refusal;
+        let (cause, remedy) = (why.to_string(), why.remedy());
+        JoinTrace {
+            account,
+            meeting,
+            attendee,
+            session,
+            opened_unix: unix,
+            reached: [None; STEPS],
+            failure: Some(JoinFailure { step: JoinStep::Opened, cause, remedy }),
             client_timings: Vec::new(),
             client_metrics: Vec::new(),
             opened: now,

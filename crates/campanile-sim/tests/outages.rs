@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use campanile_sim::{Camera, Page, Seed, State, World, millis, secs};
 
+/// For how long a process that starts keeps the places of those who were there before it.
+const GRACE: Duration = secs(10);
+
 /// Pages whose sockets the server has closed, by code.
 fn closes(pages: &[Page]) -> Vec<u16> {
     pages
@@ -116,4 +119,124 @@ fn after_a_kill_everybody_is_back_as_who_they_were() {
     let frames = bob.seen(&ann).frames;
     world.run_for(secs(2));
     assert!(bob.seen(&ann).frames > frames + 10);
+}
+
+/// Whether `page` was told of `other` that it is here, and when it went, that it had dropped.
+fn told(page: &Page, other: &Page) -> Vec<(bool, bool)> {
+    let id = other.id();
+    page.client().presence.iter().filter(|p| p.attendee == id).map(|p| (p.here, p.dropped)).collect()
+}
+
+#[test]
+fn after_a_kill_nobody_who_comes_back_is_seen_to_go() {
+    let world = World::new(Seed(6));
+    let pages = gather(&world, 8);
+    pages[0].mute(true);
+    let share = world.share(&pages[1], Camera::small());
+    world.run_for(secs(2));
+    world.kill_server();
+    world.run_for(millis(300));
+    world.start_server();
+    let everybody = [&pages[..], &[share]].concat();
+    until_all_started(&world, &everybody, secs(6));
+    world.run_for(GRACE + secs(2));
+    let muted = pages[0].id();
+    for page in &everybody {
+        let client = page.client();
+        assert!(client.presence.iter().all(|presence| presence.here), "{:?}", client.presence);
+        assert_eq!((client.roster.len(), client.index.num_participants), (9, 8));
+        // Nor is it heard of anybody that they had unmuted meanwhile.
+        assert!(client.roster[&muted].muted);
+    }
+}
+
+#[test]
+fn after_a_kill_whoever_stays_away_has_dropped_once_the_grace_is_over() {
+    let world = World::new(Seed(7));
+    let pages = gather(&world, 3);
+    pages[0].stays_away();
+    world.kill_server();
+    world.start_server();
+    let rest = pages[1..].to_vec();
+    until_all_started(&world, &rest, secs(6));
+    for page in &rest {
+        assert_eq!(told(page, &pages[0]), [(true, false)]);
+        assert_eq!(page.client().index.num_participants, 3);
+    }
+    world.run_for(GRACE + secs(2));
+    for page in &rest {
+        assert_eq!(told(page, &pages[0]), [(true, false), (false, true)]);
+        assert_eq!(page.client().index.num_participants, 2);
+    }
+}
+
+#[test]
+fn whoever_is_removed_after_a_kill_is_waited_for_no_longer() {
+    let world = World::new(Seed(8));
+    let pages = gather(&world, 2);
+    pages[0].stays_away();
+    world.kill_server();
+    world.start_server();
+    until_all_started(&world, &pages[1..], secs(6));
+    world.remove_attendee(&pages[0]);
+    world.run_for(millis(200));
+    assert_eq!(told(&pages[1], &pages[0]), [(true, false), (false, false)]);
+    assert_eq!(pages[1].client().index.num_participants, 1);
+}
+
+#[test]
+fn a_meeting_to_which_nobody_comes_back_is_forgotten() {
+    let world = World::new(Seed(9));
+    let pages = gather(&world, 2);
+    pages.iter().for_each(|page| drop(page.stays_away()));
+    world.kill_server();
+    world.start_server();
+    assert_eq!(world.population(), (1, 0));
+    world.run_for(GRACE + secs(1));
+    assert_eq!((world.population(), world.server_timeout()), ((0, 0), None));
+}
+
+/// How long from now until each of these gets sound again, in order.
+fn until_sound(world: &World, pages: &[Page], at_most: Duration) -> Vec<Duration> {
+    let before: Vec<_> = pages.iter().map(|page| page.client().audio_packets).collect();
+    let began = world.elapsed();
+    let mut back = vec![None; pages.len()];
+    let all_back = world.run_until(at_most, || {
+        for ((page, before), back) in pages.iter().zip(&before).zip(&mut back) {
+            if page.client().audio_packets > *before {
+                back.get_or_insert(world.elapsed() - began);
+            }
+        }
+        back.iter().all(Option::is_some)
+    });
+    assert!(all_back, "somebody hears nothing");
+    let mut back: Vec<Duration> = back.into_iter().flatten().collect();
+    back.sort_unstable();
+    back
+}
+
+#[test]
+fn of_two_hundred_95_in_100_hear_again_within_three_seconds_of_the_restart() {
+    let world = World::new(Seed(10));
+    let pages = gather(&world, 200);
+    world.kill_server();
+    world.run_for(millis(250)); // the time that a process takes to start
+    world.start_server();
+    let back = until_sound(&world, &pages, secs(12));
+    assert!(back[189] < secs(3), "{back:?}");
+    assert!(pages.iter().all(|page| page.client().presence.iter().all(|presence| presence.here)));
+}
+
+#[test]
+fn of_two_hundred_95_in_100_hear_again_within_three_seconds_of_a_drain() {
+    let world = World::new(Seed(11));
+    let pages = gather(&world, 200);
+    world.drain_server(secs(10));
+    assert!(world.run_until(secs(2), || world.is_drained()));
+    world.kill_server();
+    world.run_for(millis(250));
+    world.start_server();
+    let back = until_sound(&world, &pages, secs(12));
+    assert!(back[189] < secs(3), "{back:?}");
+    assert!(pages.iter().all(|page| page.client().presence.iter().all(|presence| presence.here)));
 }

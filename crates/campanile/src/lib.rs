@@ -160,7 +160,12 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     config.check().map_err(StartError::Options)?;
     let in_data_dir = |error| StartError::DataDir(config.data_dir.clone(), error);
     create_data_dir(&config.data_dir).map_err(in_data_dir)?;
-    // The store first: it finds out whether another process is at work here.
+    // The doors are there before anybody stands in them: a client that comes back while the records are being read waits in
+    // the system's queue, where being refused would cost it another attempt, up to two seconds later.
+    let listener =
+        TcpListener::bind(config.listen).await.map_err(|error| StartError::Listen(config.listen, error))?;
+    let listen = listener.local_addr().map_err(|error| StartError::Listen(config.listen, error))?;
+    // The store before the rest: it finds out whether another process is at work here.
     let (store, stored) = Store::open(&config.data_dir.join("campanile.redb"), config.control.events)
         .map_err(|error| StartError::Store(config.data_dir.clone(), error))?;
     let installation = Installation::open(&config.data_dir).map_err(in_data_dir)?;
@@ -170,12 +175,9 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
     let mut registry = registry.in_region(config.region.clone());
     let now_unix_ms = api::unix_now().as_millis() as u64;
     registry.restore(now_unix_ms, stored.meetings, stored.attendees);
-    registry.restore_events(now_unix_ms, stored.events);
+    let expected = registry.restore_events(now_unix_ms, stored.events);
     let audit = Audit::open(&config.data_dir).map_err(in_data_dir)?;
 
-    let listener =
-        TcpListener::bind(config.listen).await.map_err(|error| StartError::Listen(config.listen, error))?;
-    let listen = listener.local_addr().map_err(|error| StartError::Listen(config.listen, error))?;
     let (tls, ca) = acceptor(&config, listen)?;
 
     let media_listen = config.media_listen();
@@ -199,6 +201,7 @@ pub async fn serve(config: Config) -> Result<Running, StartError> {
             limits: config.media_limits(),
         },
         seed: random::<32>().map_err(in_data_dir)?,
+        expected,
         events,
     })
     .map_err(StartError::Worker)?;

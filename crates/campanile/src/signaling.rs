@@ -14,10 +14,12 @@ use axum::{Extension, Router};
 use campanile_meeting::bucket::TokenBucket;
 use campanile_meeting::ids::{MeetingId, SessionId};
 use campanile_meeting::registry::JoinError;
+use campanile_meeting::trace::JoinTrace;
 use campanile_wire::signaling::{ClientFrame, close_code, decode};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use crate::api::unix_now;
 use crate::http::ConnectionPermit;
 use crate::state::AppState;
 use crate::worker::{Mailbox, ToSocket};
@@ -68,14 +70,18 @@ fn join_token(headers: &HeaderMap) -> Option<&str> {
 async fn serve(state: AppState, meeting_id: String, token: String, mut socket: WebSocket) {
     // Without a word in the log: it may be anything, and of any length.
     let Ok(meeting) = meeting_id.parse::<MeetingId>() else {
+        let (cause, remedy) =
+            ("the URL names no meeting", "give the client the SignalingUrl as it was given out");
+        warn!(phase = "Opened", cause, remedy, "a join failed");
         return close(&mut socket, close_code::MEETING_ENDED, "meeting ended").await;
     };
     let admitted = {
         let registry = state.registry();
-        registry.admit(meeting, &token).map(|admission| {
+        let admitted = registry.admit(meeting, &token).map(|admission| {
             info!(meeting_id, attendee_id = %admission.attendee, "connected");
             state.worker.connect(admission)
-        })
+        });
+        admitted.map_err(|why| (why, registry.refusal(meeting, &token, why)))
     };
     drop(token);
     match admitted {
@@ -83,7 +89,11 @@ async fn serve(state: AppState, meeting_id: String, token: String, mut socket: W
             run(&state, meeting, session, mailbox, &mut socket).await;
             state.worker.disconnected(session).await;
         }
-        Err(why) => {
+        Err((why, refusal)) => {
+            if let Some(refusal) = refusal {
+                let (session, unix) = (state.worker.number(), unix_now());
+                state.join_traces.keep(JoinTrace::refused(Instant::now(), unix, session, refusal));
+            }
             let remedy = why.remedy();
             warn!(meeting_id, phase = "Opened", cause = %why, remedy, "a join failed");
             let code = match why {

@@ -5,7 +5,7 @@
 //! bounded one, so that a flooding client slows down only itself. What goes out to a socket waits in that socket's own
 //! bounded mailbox: a client that does not read loses its connection, and nobody else anything.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +18,7 @@ use campanile_media::peer::{PeerAddr, Transport};
 use campanile_meeting::ids::{MeetingId, SessionId};
 use campanile_meeting::quality::AudioQuality;
 use campanile_meeting::registry::{Admission, JoinError};
-use campanile_meeting::service::{MediaService, Output, ServiceConfig, WallClock};
+use campanile_meeting::service::{Expected, MediaService, Output, ServiceConfig, WallClock};
 use campanile_wire::signaling::{ClientFrame, DataMessage, DeliveredMessage, close_code};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -59,6 +59,8 @@ pub struct WorkerConfig {
     pub service: ServiceConfig,
     /// What all of its choices by chance follow from.
     pub seed: [u8; 32],
+    /// Who was in which meeting when the process before ended.
+    pub expected: BTreeMap<MeetingId, Vec<Expected>>,
     /// Where it tells what the registry has to know. Needs no bound: each event comes of an admitted session's coming or
     /// going.
     pub events: mpsc::UnboundedSender<Event>,
@@ -139,10 +141,15 @@ impl WorkerHandle {
         answer.await.unwrap_or_default()
     }
 
+    /// The number of a connection that the worker never hears of.
+    pub fn number(&self) -> SessionId {
+        SessionId(self.next_session.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Announces a socket whose token the registry has just admitted. To be called under the registry's lock, so that
     /// a deletion decided later also arrives later.
     pub fn connect(&self, admission: Admission) -> (SessionId, Mailbox) {
-        let session = SessionId(self.next_session.fetch_add(1, Ordering::Relaxed));
+        let session = self.number();
         let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
         self.control(Control::Connect(session, Box::new(admission), sender));
         (session, mailbox)
@@ -188,7 +195,7 @@ impl WorkerHandle {
 
 /// Starts a worker's thread.
 pub fn start(config: WorkerConfig) -> io::Result<WorkerHandle> {
-    let WorkerConfig { socket, listener, service, seed, events } = config;
+    let WorkerConfig { socket, listener, service, seed, expected, events } = config;
     let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
     // The system may grant less; that is no reason not to start.
     let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
@@ -201,10 +208,14 @@ pub fn start(config: WorkerConfig) -> io::Result<WorkerHandle> {
     let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let clock = WallClock { instant: Instant::now(), unix };
     let tcp = Tcp::new(listener, poll.registry().try_clone()?, TCP, clock.instant)?;
+    let mut service = MediaService::new(service, clock, seed);
+    for (meeting, people) in expected {
+        service.expect(clock.instant, meeting, people);
+    }
     let worker = Worker {
         link: Link { socket, state, sends_dropped: 0 },
         tcp,
-        service: MediaService::new(service, clock, seed),
+        service,
         clock,
         control,
         frames,

@@ -24,16 +24,18 @@ const QUEUED_DATAGRAMS_MAX: usize = 30;
 /// it may queue.
 const OUTPUT_BYTES_MAX: usize = DATAGRAM_BYTES_MAX * (QUEUED_DATAGRAMS_MAX + 2);
 
-/// Handshakes begun anew after a fatal error. Until the handshake is over its messages are unauthenticated, so one
-/// forged alert must not end a session; one who forges more is on the path and can as well drop the packets.
-const RESTARTS_MAX: u32 = 4;
+/// Handshakes begun anew at once after a fatal error. Until the handshake is over its messages are unauthenticated, so
+/// whoever forges some from the peer's address must neither end its session nor have us begin as often as they like.
+const RESTARTS_AT_ONCE: u32 = 4;
+/// Beyond that, nothing is taken for so long before the next one. A browser sends its first message again for longer.
+const RESTART_PAUSE: Duration = Duration::from_millis(500);
 
 /// First retransmission. The path has just answered STUN checks, so waiting the second that RFC 6347 4.2.4.1 suggests
 /// would only delay the join.
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(250);
 /// 250 ms doubled this often makes half a minute.
 const RETRANSMISSIONS_MAX: usize = 6;
-/// For the whole handshake.
+/// For the whole handshake, however often it is begun.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Shortest wait for the next timeout, so that no deadline can keep a worker spinning.
@@ -118,7 +120,7 @@ pub enum DtlsFailure {
     /// The peer offers no SRTP profile that we have.
     #[error("no SRTP profile in common")]
     NoSrtp,
-    /// Too many handshakes broke off: no common cipher, no client certificate, alerts.
+    /// Handshakes broke off for as long as one may take: no common cipher, no client certificate, alerts.
     #[error("the DTLS handshake failed")]
     Handshake,
 }
@@ -141,6 +143,10 @@ pub(super) struct Dtls {
     expected_fingerprint: [u8; 32],
     stage: Stage,
     restarts: u32,
+    /// When the first datagram came.
+    begun: Option<Instant>,
+    /// Until then, after too many broken handshakes, nothing is taken.
+    paused_until: Option<Instant>,
     deadline: Option<Instant>,
     /// Room for [`Output`]; small again once the handshake is over.
     output: Vec<u8>,
@@ -165,6 +171,8 @@ impl Dtls {
             expected_fingerprint,
             stage: Stage::Handshake { verified: false },
             restarts: 0,
+            begun: None,
+            paused_until: None,
             deadline: None,
             output: vec![],
         }
@@ -185,6 +193,10 @@ impl Dtls {
         if self.stage == Stage::Over || bytes.len() > DATAGRAM_BYTES_MAX {
             return Err(());
         }
+        if self.paused_until.is_some_and(|until| now < until) {
+            return Err(());
+        }
+        self.begun.get_or_insert(now);
         let result = self.dtls.handle_timeout(now).and_then(|()| self.dtls.handle_packet(bytes));
         Ok(self.advance(now, result, send))
     }
@@ -229,21 +241,27 @@ impl Dtls {
             }
             (Err(error), Stage::Handshake { .. }) => {
                 tracing::debug!(%error, "DTLS handshake broke off");
+                let too_long = self.begun.is_some_and(|begun| now >= begun + HANDSHAKE_TIMEOUT);
                 let failure = match error {
                     dimpl::Error::Timeout(_) => DtlsFailure::Timeout,
-                    _ if self.restarts < RESTARTS_MAX => {
-                        self.restarts += 1;
-                        self.dtls = self.certificate.dtls(now);
-                        self.stage = Stage::Handshake { verified: false };
-                        self.deadline = None;
+                    _ if too_long => DtlsFailure::Handshake,
+                    _ => {
+                        self.begin_again(now);
                         return None;
                     }
-                    _ => DtlsFailure::Handshake,
                 };
                 self.finish();
                 Some(DtlsEvent::Failed(failure))
             }
         }
+    }
+
+    fn begin_again(&mut self, now: Instant) {
+        self.restarts += 1;
+        self.paused_until = (self.restarts > RESTARTS_AT_ONCE).then(|| now + RESTART_PAUSE);
+        self.dtls = self.certificate.dtls(now);
+        self.stage = Stage::Handshake { verified: false };
+        self.deadline = None;
     }
 
     /// Collects what `dimpl` has to say until it only waits.

@@ -391,6 +391,42 @@ fn a_forged_alert_during_the_handshake_ends_nothing() {
 }
 
 #[test]
+fn a_storm_of_broken_handshakes_is_bounded_and_the_peer_recovers() {
+    let alert = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40];
+    let mut world = World::new();
+    world.network = |_, bytes| demux(bytes[0]) != Kind::Dtls;
+    world.run_until(|world| world.peer.state() == PeerState::IceConnected);
+    let end = world.now + Duration::from_secs(5);
+    while world.now < end {
+        for _ in 0..100 {
+            world.deliver(&alert);
+        }
+        world.run_for(Duration::from_millis(20));
+    }
+    let restarts = world.peer.counters().dtls_restarts;
+    assert!((5..=20).contains(&restarts), "{restarts}");
+    world.network = |_, _| true;
+    world.run_until(|world| world.client.srtp.is_some());
+    world.media_flows();
+}
+
+#[test]
+fn a_peer_whose_handshakes_never_succeed_fails_after_half_a_minute() {
+    let alert = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40];
+    let mut world = World::new();
+    world.network = |_, bytes| demux(bytes[0]) != Kind::Dtls;
+    world.run_until(|world| world.peer.state() == PeerState::IceConnected);
+    let began = world.now;
+    while world.peer.state() == PeerState::IceConnected {
+        assert!(world.now - began < Duration::from_secs(32));
+        world.deliver(&alert);
+        world.run_for(Duration::from_millis(20));
+    }
+    assert_eq!(world.peer.state(), PeerState::Failed(DtlsFailure::Handshake));
+    assert!(world.now - began >= Duration::from_secs(29));
+}
+
+#[test]
 fn a_handshake_that_stalls_times_out_without_spinning() {
     let mut world = World::new();
     // The server's flights never arrive, and the client asks once.

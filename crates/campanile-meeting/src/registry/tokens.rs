@@ -14,6 +14,9 @@ use crate::ids::{AccountId, AttendeeId, AttendeeKey, CONTENT_SUFFIX, MeetingId};
 /// Characters of a join token: unpadded base64 of 73, `<attendee id>:<128 secret bits in UUID layout>`.
 pub(super) const JOIN_TOKEN_CHARS: usize = 98;
 
+/// How many of an attendee's void tokens are still told from a stranger's.
+const VOID_TOKENS_KNOWN: u32 = 8;
+
 /// Why a join was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
@@ -37,6 +40,19 @@ impl JoinError {
             JoinError::AttendeeUnavailable => "give the client the join token of an attendee of this meeting",
         }
     }
+}
+
+/// A join that was refused although the token is, or was, one of this attendee's: its owner may be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Whose meeting it is.
+    pub account: AccountId,
+    /// The meeting.
+    pub meeting: MeetingId,
+    /// Who wanted to join.
+    pub attendee: AttendeeKey,
+    /// Why not.
+    pub why: JoinError,
 }
 
 /// What a join token admits to: all that the data plane needs to know.
@@ -140,6 +156,28 @@ impl Registry {
             capabilities: attendee.capabilities,
             may_unmute: attendee.may_unmute,
             features: entry.record.features,
+        })
+    }
+
+    /// Of whom a refused join can be told: `None` for a token that nobody was ever given, and for a meeting whose owner is
+    /// not known any more.
+    pub fn refusal(&self, meeting: MeetingId, token: &str, why: JoinError) -> Option<Refusal> {
+        let entry = self.meetings.get(&meeting)?;
+        let (token, content) = match token.strip_suffix(CONTENT_SUFFIX) {
+            Some(token) => (token, true),
+            None => (token, false),
+        };
+        let id = claimed_attendee(token)?;
+        // Void tokens too: that one was given out is what may be told.
+        let newest = entry.attendees.get(&id).map_or(0, |attendee| attendee.generation);
+        let mut generations = newest.saturating_sub(VOID_TOKENS_KNOWN)..=newest;
+        let given = |generation| {
+            let right = self.key.token(id, generation);
+            constant_time::verify_slices_are_equal(right.reveal().as_bytes(), token.as_bytes()).is_ok()
+        };
+        generations.any(given).then(|| {
+            let attendee = AttendeeKey { id, content };
+            Refusal { account: entry.record.account, meeting, attendee, why }
         })
     }
 

@@ -228,6 +228,8 @@ impl Client {
         for entry in entries {
             match entry {
                 AudioStreamIdInfo::Present { audio_stream_id, attendee_id, external_user_id, muted } => {
+                    let known = self.roster.get(&attendee_id).is_some_and(|entry| entry.muted);
+                    let muted = muted.unwrap_or(known);
                     let entry = RosterEntry { audio_stream_id, external_user_id, muted };
                     if self.roster.insert(attendee_id.clone(), entry).is_none() {
                         let attendee = attendee_id;

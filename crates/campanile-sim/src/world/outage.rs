@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use campanile_meeting::service::{Command, MediaService};
+use campanile_meeting::ids::AttendeeKey;
+use campanile_meeting::service::{Command, Expected, MediaService};
+use campanile_wire::events::EventType;
 use rand_core::RngCore as _;
 
 use super::{Inner, What, World, service_config};
@@ -46,6 +48,7 @@ impl World {
     pub fn start_server(&self) {
         let mut inner = self.inner.borrow_mut();
         inner.replace_service();
+        inner.expect_back();
         inner.up = true;
     }
 }
@@ -54,9 +57,27 @@ impl Inner {
     fn replace_service(&mut self) {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        // The registry itself tells that whoever was here has dropped.
-        self.told.standing.clear();
         self.service = MediaService::new(service_config(self.limits), self.clock, seed);
+    }
+
+    /// As the shell does: the store knows who was in the meeting, and the registry tells that they have dropped.
+    fn expect_back(&mut self) {
+        let was_here = std::mem::take(&mut self.told.standing);
+        let people = was_here.into_iter().filter_map(|(meeting, attendee, what)| {
+            let content = match what {
+                EventType::AttendeeJoined => false,
+                EventType::AttendeeContentJoined => true,
+                _ => return None,
+            };
+            let attendee = AttendeeKey { content, ..attendee };
+            let seat = self.seats.iter().find(|seat| seat.client.attendee.id == attendee.id)?;
+            let known = meeting == self.meeting && !self.removed.contains(&attendee.id);
+            known.then(|| Expected { attendee, external_user_id: seat.client.name.clone() })
+        });
+        let people = people.collect();
+        if !self.over {
+            self.service.expect(self.now, self.meeting, people);
+        }
     }
 
     /// The connection attempt of this client fails, as it learns a network's delay later.

@@ -172,8 +172,8 @@ pub enum AudioStreamIdInfo {
         attendee_id: String,
         /// The caller's own name for the attendee.
         external_user_id: String,
-        /// The microphone is muted.
-        muted: bool,
+        /// The microphone is muted. `None`: as before, for who is known already.
+        muted: Option<bool>,
     },
     /// An attendee muted or unmuted.
     Mute {
@@ -562,7 +562,7 @@ impl AudioStreamIdInfo {
                     audio_stream_id: Some(*audio_stream_id),
                     attendee_id: Some(attendee_id.clone()),
                     external_user_id: present(external_user_id),
-                    muted: Some(*muted),
+                    muted: *muted,
                     dropped: None,
                 }
             }
@@ -586,7 +586,7 @@ impl AudioStreamIdInfo {
                 audio_stream_id,
                 attendee_id,
                 external_user_id: info.external_user_id.unwrap_or_default(),
-                muted: muted.unwrap_or_default(),
+                muted,
             },
             (_, Some(muted)) => Self::Mute { audio_stream_id, muted },
             (_, None) => Self::Left { audio_stream_id, dropped: info.dropped.unwrap_or_default() },

@@ -135,7 +135,7 @@ fn server_frames_that_a_client_accepted_are_understood() {
             audio_stream_id: 1,
             attendee_id: "f3c1d01d-78c3-1ef2-b224-ccb305c59522".into(),
             external_user_id: "alice".into(),
-            muted: false,
+            muted: Some(false),
         }])
     );
     assert_eq!(

@@ -193,3 +193,27 @@ async fn a_join_that_came_to_nothing_can_be_looked_up_also_after_the_meeting() {
     assert_eq!(client.call("GET", &path, "").await.ok(), told);
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_join_refused_at_the_door_can_be_looked_up_if_the_token_was_once_given_out() {
+    let directory = TempDir::new();
+    let running = start(&directory).await;
+    let client = Client::of(&running);
+    let meeting = client.create_meeting("tok").await;
+    let ann = client.create_attendee(&meeting, "ann").await;
+    let id = ann["AttendeeId"].as_str().unwrap();
+    let path = format!("/campanile/v1/meetings/{meeting}/attendees/{id}/trace");
+    // A stranger's guess leaves nothing behind.
+    let mut guess = ann.clone();
+    guess["JoinToken"] = ann["JoinToken"].as_str().unwrap().chars().rev().collect::<String>().into();
+    assert_eq!(close_code(&mut connect(&client, &meeting, &guess).await).await, 4403);
+    client.call("GET", &path, "").await.error(404, "NotFoundException");
+    client.call("DELETE", &format!("/meetings/{meeting}/attendees/{id}"), "").await;
+    assert_eq!(close_code(&mut connect(&client, &meeting, &ann).await).await, 4403);
+    let told = client.call("GET", &path, "").await.ok();
+    let failure = &told["Connections"][0]["Failure"];
+    assert_eq!(failure["Step"], "Opened");
+    assert_eq!(failure["Cause"], "attendee unavailable");
+    assert!(failure["Remedy"].as_str().unwrap().contains("join token"));
+    running.stop().await;
+}
