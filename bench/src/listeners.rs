@@ -1,7 +1,6 @@
 //! A meeting larger than any machine here could serve: many listen to three who speak, in virtual time. What stands here is
 //! the core's work alone: nothing is sealed and nothing is sent.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use campanile_client::pcm::tone;
@@ -17,7 +16,7 @@ const TICKS: u32 = 500;
 
 /// What it took.
 #[derive(Debug)]
-pub(crate) struct Work {
+struct Work {
     listeners: usize,
     /// For all to come in.
     joining: Duration,
@@ -28,7 +27,7 @@ pub(crate) struct Work {
 }
 
 /// Lets so many listen for ten seconds.
-pub(crate) fn run(listeners: usize) -> Result<Work, Failure> {
+fn run(listeners: usize) -> Result<Work, Failure> {
     let mut hall = Hall::new()?;
     let voices = (0..SPEAKERS).map(|number| tone(300.0 + 200.0 * number as f32, 0.1, 1));
     let voices: Vec<_> = voices.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
@@ -57,30 +56,40 @@ pub(crate) fn run(listeners: usize) -> Result<Work, Failure> {
     Ok(Work { listeners, joining, frames_of_joining, ticks, datagrams })
 }
 
-impl fmt::Display for Work {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = |share: f64| {
-            let place = ((self.ticks.len() as f64 * share) as usize).min(self.ticks.len().saturating_sub(1));
-            self.ticks.get(place).map_or(0.0, |tick| tick.as_secs_f64() * 1e3)
-        };
+impl Work {
+    /// Of all ticks, what this share of them took at the most.
+    fn tick(&self, share: f64) -> Duration {
+        let place = ((self.ticks.len() as f64 * share) as usize).min(self.ticks.len().saturating_sub(1));
+        self.ticks.get(place).copied().unwrap_or_default()
+    }
+
+    fn row(&self) -> String {
+        let ms = |share| self.tick(share).as_secs_f64() * 1e3;
         let people = (self.listeners + SPEAKERS) as f64;
-        writeln!(f, "| {} listen to {SPEAKERS} | |\n|---|---|", self.listeners)?;
-        writeln!(
-            f,
-            "| work of a tick of 20 ms: median, 99 %, most | {:.2}, {:.2}, {:.2} ms |",
-            at(0.5),
-            at(0.99),
-            at(1.0)
-        )?;
-        writeln!(f, "| of each listener | {:.0} ns |", at(0.5) * 1e6 / people)?;
-        writeln!(f, "| datagrams in a tick | {:.0} |", self.datagrams as f64 / self.ticks.len() as f64)?;
-        let joining = self.joining.as_secs_f64();
-        writeln!(
-            f,
-            "| all joining, one after another | {joining:.1} s, {} signaling frames |",
-            self.frames_of_joining
+        format!(
+            "| {} | {:.2} / {:.2} / {:.2} | {:.0} ns | {:.0} | {:.1} s | {} |\n",
+            self.listeners,
+            ms(0.5),
+            ms(0.99),
+            ms(1.0),
+            self.tick(0.5).as_secs_f64() * 1e9 / people,
+            self.datagrams as f64 / self.ticks.len() as f64,
+            self.joining.as_secs_f64(),
+            self.frames_of_joining,
         )
     }
+}
+
+/// Meetings of several sizes, one below the other: what grows faster than the meeting shows in the third column.
+pub(crate) fn table(sizes: &[usize]) -> Result<String, Failure> {
+    let mut table = format!(
+        "| listen to {SPEAKERS} | a tick of 20 ms: median / 99 % / most, ms | of each listener | datagrams in a tick | \
+         all joining | signaling frames of that |\n|---|---|---|---|---|---|\n"
+    );
+    for listeners in sizes {
+        table += &run(*listeners)?.row();
+    }
+    Ok(table)
 }
 
 #[cfg(test)]
@@ -92,7 +101,7 @@ mod tests {
         let work = run(100).unwrap();
         // And reports, of which each gets one a second or so.
         let sound = u64::from(TICKS) * 103;
-        assert!((sound..sound * 105 / 100).contains(&work.datagrams), "{work}");
+        assert!((sound..sound * 105 / 100).contains(&work.datagrams), "{work:?}");
         assert_eq!(work.ticks.len(), TICKS as usize);
     }
 }

@@ -75,9 +75,8 @@ enum Task {
     Video,
     /// Many listeners in virtual time.
     Listeners {
-        /// How many.
-        #[arg(default_value_t = 10_000)]
-        listeners: usize,
+        /// How many, for each meeting [default: 1000 10000, short 1000 4000].
+        listeners: Vec<usize>,
     },
     /// Reports of `campanile-load` in a folder, as one table.
     LoadTable {
@@ -121,7 +120,10 @@ fn main() -> ExitCode {
         Task::Audio { speech } => beside(|| audio::run(&plan, &speech)),
         Task::Srtp { speech } => srtp::run(&plan, &speech).map(|()| String::new()),
         Task::Video => beside(|| video::run(&plan)),
-        Task::Listeners { listeners } => listeners::run(listeners).map(|work| work.to_string()),
+        Task::Listeners { listeners } if !listeners.is_empty() => listeners::table(&listeners),
+        Task::Listeners { .. } => {
+            listeners::table(if options.short { &[1000, 4000] } else { &[1000, 10_000] })
+        }
         Task::LoadTable { folder } => load_table::of(&folder),
         Task::Micro => micro(),
         Task::Work { work, rounds } => work.run(rounds).map(|units| format!("{units}\n")),

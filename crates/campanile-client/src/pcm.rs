@@ -145,11 +145,15 @@ pub fn amplitude_of(samples: &[f32], frequency_hz: f32) -> f32 {
     2.0 * power.max(0.0).sqrt() / len.max(1) as f32
 }
 
-/// Reads a WAV file of 16 bits or floats and any rate, as 48 kHz mono.
+/// Reads a WAV file of 16, 24 or 32 bits or of floats, and of any rate, as 48 kHz mono.
 ///
 /// # Errors
 /// Not such a file.
 pub fn read_wav(mut file: impl Read) -> io::Result<Vec<f32>> {
+    // Format tags of `mmreg.h`.
+    const PCM: u16 = 1;
+    const FLOAT: u16 = 3;
+    const EXTENSIBLE: u16 = 0xfffe;
     let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
@@ -165,21 +169,21 @@ pub fn read_wav(mut file: impl Read) -> io::Result<Vec<f32>> {
             b"fmt " => {
                 let rate =
                     body.get(4..8).map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]));
-                format = Some((number(2), rate, number(14)));
+                // In the extensible form the tag stands at the beginning of the subformat.
+                let tag = number(0).and_then(|tag| if tag == EXTENSIBLE { number(24) } else { Some(tag) });
+                format = Some((tag, number(2), rate, number(14)));
             }
             b"data" => {
-                let Some((Some(channels @ 1..), Some(rate @ 1..), Some(bits))) = format else {
+                let Some((Some(tag), Some(channels @ 1..), Some(rate @ 1..), Some(bits))) = format else {
                     return Err(invalid("no format before the samples"));
                 };
-                let samples: Vec<f32> = match bits {
-                    16 => body
-                        .as_chunks()
-                        .0
-                        .iter()
-                        .map(|b| f32::from(i16::from_le_bytes(*b)) / 32768.0)
-                        .collect(),
-                    32 => body.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-                    _ => return Err(invalid("only 16 bits and floats are read")),
+                let whole = |bytes: [u8; 4]| i32::from_le_bytes(bytes) as f32 / -(i32::MIN as f32);
+                let samples: Vec<f32> = match (tag, bits) {
+                    (PCM, 16) => body.as_chunks().0.iter().map(|[a, b]| whole([0, 0, *a, *b])).collect(),
+                    (PCM, 24) => body.as_chunks().0.iter().map(|[a, b, c]| whole([0, *a, *b, *c])).collect(),
+                    (PCM, 32) => body.as_chunks().0.iter().map(|bytes| whole(*bytes)).collect(),
+                    (FLOAT, 32) => body.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+                    _ => return Err(invalid("only 16, 24 and 32 bits and floats are read")),
                 };
                 let channels = usize::from(channels);
                 let mono: Vec<f32> = samples
@@ -319,6 +323,20 @@ mod tests {
         let mut slow = file.clone();
         slow[24..28].copy_from_slice(&24_000_u32.to_le_bytes());
         assert_eq!(read_wav(&slow[..]).unwrap().len(), 9600);
+        // Two samples of a half and minus a quarter, in each way of writing them.
+        let with = |tag: u16, bits: u16, data: &[u8]| {
+            let mut other = file[..44].to_vec();
+            other[20..22].copy_from_slice(&tag.to_le_bytes());
+            other[34..36].copy_from_slice(&bits.to_le_bytes());
+            other[40..44].copy_from_slice(&(data.len() as u32).to_le_bytes());
+            other.extend_from_slice(data);
+            read_wav(&other[..]).unwrap_or_default()
+        };
+        assert_eq!(with(1, 16, &[0, 0x40, 0, 0xe0]), [0.5, -0.25]);
+        assert_eq!(with(1, 24, &[0, 0, 0x40, 0, 0, 0xe0]), [0.5, -0.25]);
+        assert_eq!(with(1, 32, &[0, 0, 0, 0x40, 0, 0, 0, 0xe0]), [0.5, -0.25]);
+        assert_eq!(with(3, 32, &[0, 0, 0, 0x3f, 0, 0, 0x80, 0xbe]), [0.5, -0.25]);
+        assert!(with(2, 4, &[0; 8]).is_empty(), "ADPCM is not read");
         assert!(read_wav(&b"RIFF"[..]).is_err() && read_wav(&file[..40]).is_err());
     }
 }

@@ -200,7 +200,7 @@ fn audio(measured: &Measured, joined: &[(&Participant, &Stats)]) -> Value {
     let owed = AUDIO_PACKETS_PER_SECOND * measured.window.as_secs_f64();
     let (mut received, mut lost, mut gaps, mut listeners) = (0, 0, 0, 0_u32);
     let (mut jitter, mut longest, mut delays) = (Vec::new(), Vec::new(), Vec::new());
-    let mut worst = f64::MAX;
+    let (mut worst, mut missed) = (f64::MAX, Vec::new());
     for (one, _) in joined.iter().filter(|(one, _)| !one.left_early) {
         let Ok(counts) = one.observer.counts.lock() else { continue };
         listeners += 1;
@@ -211,6 +211,7 @@ fn audio(measured: &Measured, joined: &[(&Participant, &Stats)]) -> Value {
         longest.push(ms(counts.audio.longest_gap));
         delays.extend(counts.audio.delays.iter().copied().map(ms));
         worst = worst.min(counts.audio.received as f64 / owed);
+        missed.push((owed - counts.audio.received as f64).max(0.0) * 1000.0 / AUDIO_PACKETS_PER_SECOND);
     }
     let expected = owed * f64::from(listeners);
     json!({
@@ -220,6 +221,7 @@ fn audio(measured: &Measured, joined: &[(&Participant, &Stats)]) -> Value {
         "delivered_ratio": round(received as f64 / expected.max(1.0), 5),
         "worst_listener_ratio": round(if listeners == 0 { 0.0 } else { worst }, 5),
         "lost_seconds": round((expected - received as f64).max(0.0) / AUDIO_PACKETS_PER_SECOND, 1),
+        "lost_ms_of_each": percentiles(missed),
         "lost_by_sequence": lost,
         "gaps_over_100_ms": gaps,
         "longest_gap_ms": percentiles(longest),
