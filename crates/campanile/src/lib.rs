@@ -23,6 +23,7 @@ mod tcp;
 pub mod throttle;
 pub mod tls;
 pub mod traces;
+mod udp;
 pub mod worker;
 
 use std::io;

@@ -6,8 +6,9 @@
 //! bounded mailbox: a client that does not read loses its connection, and nobody else anything.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc as control};
@@ -22,12 +23,11 @@ use campanile_meeting::service::{Expected, MediaService, Output, ServiceConfig, 
 use campanile_wire::signaling::{ClientFrame, DataMessage, DeliveredMessage, close_code};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
-use std::os::fd::AsRawFd;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::tcp::Tcp;
+use crate::udp::{ReceiveBuffers, Udp};
 
 pub use campanile_meeting::service::{Command, DataError, Event};
 
@@ -39,8 +39,6 @@ const MAILBOX_MAX: usize = 512;
 const FRAMES_PER_TURN: usize = 64;
 /// Batches of datagrams taken in one turn, likewise.
 const BATCHES_PER_TURN: usize = 4;
-/// Socket buffers: what arrives, or leaves, within a turn of a loaded worker.
-const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -196,10 +194,6 @@ impl WorkerHandle {
 /// Starts a worker's thread.
 pub fn start(config: WorkerConfig) -> io::Result<WorkerHandle> {
     let WorkerConfig { socket, listener, service, seed, expected, events } = config;
-    let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-    // The system may grant less; that is no reason not to start.
-    let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
-    let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER_BYTES);
     let poll = Poll::new()?;
     poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), SOCKET, Interest::READABLE)?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
@@ -213,7 +207,7 @@ pub fn start(config: WorkerConfig) -> io::Result<WorkerHandle> {
         service.expect(clock.instant, meeting, people);
     }
     let worker = Worker {
-        link: Link { socket, state, sends_dropped: 0 },
+        udp: Udp::new(socket)?,
         tcp,
         service,
         clock,
@@ -233,7 +227,7 @@ pub fn start(config: WorkerConfig) -> io::Result<WorkerHandle> {
 }
 
 struct Worker {
-    link: Link,
+    udp: Udp,
     tcp: Tcp,
     service: MediaService,
     clock: WallClock,
@@ -243,17 +237,10 @@ struct Worker {
     events: mpsc::UnboundedSender<Event>,
 }
 
-/// The UDP socket and what the kernel can do for it.
-struct Link {
-    socket: UdpSocket,
-    state: UdpSocketState,
-    sends_dropped: u64,
-}
-
 impl Worker {
     fn run(mut self, mut poll: Poll) {
         let mut events = Events::with_capacity(EVENTS_MAX);
-        let mut buffers = ReceiveBuffers::new(self.link.state.gro_segments());
+        let mut buffers = self.udp.receive_buffers();
         // The poll tells only of changes: what could not be finished in one turn goes on in the next.
         let mut more = true;
         loop {
@@ -353,9 +340,8 @@ impl Worker {
 
     fn take_datagrams(&mut self, buffers: &mut ReceiveBuffers) -> bool {
         for _ in 0..BATCHES_PER_TURN {
-            let received = buffers.receive(&self.link);
-            let count = match received {
-                Ok(count) => count,
+            let datagrams = match self.udp.receive(buffers) {
+                Ok(datagrams) => datagrams,
                 Err(error) => {
                     if error.kind() != io::ErrorKind::WouldBlock {
                         // Such as an ICMP answer to what was sent to a client that has gone.
@@ -365,13 +351,12 @@ impl Worker {
                     return false;
                 }
             };
-            let now = Instant::now();
-            for (meta, buffer) in buffers.metas[..count].iter().zip(&mut buffers.bytes) {
-                let stride = meta.stride.max(1);
-                for datagram in buffer[..meta.len].chunks_mut(stride) {
-                    let from = meta.addr;
-                    self.guarded(|service| service.handle_datagram(now, from, datagram));
-                }
+            let (now, was_last) = (Instant::now(), !datagrams.is_full());
+            for (from, datagram) in datagrams.into_datagrams() {
+                self.guarded(|service| service.handle_datagram(now, from, datagram));
+            }
+            if was_last {
+                return false; // drained with what the time brings, so that both leave together
             }
             self.drain();
         }
@@ -397,7 +382,7 @@ impl Worker {
             match self.service.poll_output() {
                 None => break,
                 Some(Output::Datagrams { to, segment_size, bytes }) => match to.transport {
-                    Transport::Udp => self.link.send(to.addr, segment_size, bytes),
+                    Transport::Udp => self.udp.send(to.addr, segment_size, bytes),
                     Transport::Tcp => self.tcp.send(now, to.addr, segment_size, bytes),
                 },
                 Some(Output::Frame { session, frame }) => {
@@ -418,6 +403,7 @@ impl Worker {
                 }
             }
         }
+        self.udp.flush();
     }
 }
 
@@ -436,45 +422,5 @@ fn post(mailboxes: &mut HashMap<SessionId, mpsc::Sender<ToSocket>>, session: Ses
         // Full: the client does not read. Without its sender the mailbox ends, and the socket closes.
         info!(session = session.0, "a client reads too slowly and is disconnected");
         mailboxes.remove(&session);
-    }
-}
-
-impl Link {
-    /// Sends a run of datagrams at once where the kernel can cut it up, else one by one. What the kernel has no room
-    /// for is lost, as on any network.
-    fn send(&mut self, destination: SocketAddr, segment_size: usize, bytes: &[u8]) {
-        let run = segment_size.max(1) * self.state.max_gso_segments().max(1);
-        for contents in bytes.chunks(run) {
-            let segment_size = (contents.len() > segment_size).then_some(segment_size);
-            let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
-            if let Err(error) = self.state.try_send(UdpSockRef::from(&self.socket), &transmit) {
-                self.sends_dropped += 1;
-                if self.sends_dropped.is_power_of_two() {
-                    warn!(%error, dropped = self.sends_dropped, "datagrams could not be sent");
-                }
-            }
-        }
-    }
-}
-
-struct ReceiveBuffers {
-    bytes: Vec<Vec<u8>>,
-    metas: Vec<RecvMeta>,
-}
-
-impl ReceiveBuffers {
-    fn new(gro_segments: usize) -> ReceiveBuffers {
-        // The largest datagram that a path of 1,500 bytes brings, times as many as the kernel glues together.
-        let size = 1_500 * gro_segments.max(2);
-        ReceiveBuffers {
-            bytes: vec![vec![0; size]; quinn_udp::BATCH_SIZE],
-            metas: vec![RecvMeta::default(); quinn_udp::BATCH_SIZE],
-        }
-    }
-
-    fn receive(&mut self, link: &Link) -> io::Result<usize> {
-        let mut slices: Vec<IoSliceMut<'_>> =
-            self.bytes.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
-        link.state.recv(UdpSockRef::from(&link.socket), &mut slices, &mut self.metas)
     }
 }
