@@ -35,8 +35,8 @@ pub(crate) struct Hall {
     people: usize,
     /// What went out so far.
     pub(crate) sent: Sent,
-    /// The last camera that anybody was told of.
-    camera: Option<u32>,
+    /// The cameras that somebody was told of last.
+    cameras: Vec<u32>,
     refused: Option<String>,
 }
 
@@ -82,20 +82,20 @@ pub(crate) fn join(number: usize) -> ClientFrame {
 }
 
 /// The second: sound both ways at this address, and these videos.
-pub(crate) fn subscribe(addr: SocketAddr, sends_camera: bool, watches: Option<u32>) -> ClientFrame {
+pub(crate) fn subscribe(addr: SocketAddr, sends_camera: bool, watches: &[u32]) -> ClientFrame {
     let mut sections = vec![PlainSection::new(SectionKind::Audio, "0", Direction::SendRecv)];
     let mut own = PlainSection::new(SectionKind::Video, "1", Direction::Inactive);
     if sends_camera {
         (own.direction, own.ssrc) = (Direction::SendRecv, Some(CAMERA_SSRC));
     }
     let mut receive_stream_ids = Vec::new();
-    if sends_camera || watches.is_some() {
+    if sends_camera || !watches.is_empty() {
         sections.push(own);
         receive_stream_ids.push(0);
     }
-    if let Some(stream) = watches {
-        sections.push(PlainSection::new(SectionKind::Video, "2", Direction::RecvOnly));
-        receive_stream_ids.push(stream);
+    for (place, stream) in watches.iter().enumerate() {
+        sections.push(PlainSection::new(SectionKind::Video, (place + 2).to_string(), Direction::RecvOnly));
+        receive_stream_ids.push(*stream);
     }
     let camera = || StreamDescriptor {
         stream_id: 1,
@@ -142,10 +142,18 @@ impl Hall {
         };
         let clock = WallClock { instant: now, unix: Duration::from_secs(1_800_000_000) };
         let service = MediaService::new(config, clock, [7; 32]);
-        Ok(Hall { service, began: now, now, people: 0, sent: Sent::default(), camera: None, refused: None })
+        Ok(Hall {
+            service,
+            began: now,
+            now,
+            people: 0,
+            sent: Sent::default(),
+            cameras: Vec::new(),
+            refused: None,
+        })
     }
 
-    /// One more, with a camera or watching the one there is.
+    /// One more, with a camera or watching all that there are.
     ///
     /// # Errors
     /// The service does not take them.
@@ -155,8 +163,8 @@ impl Hall {
         let session = SessionId(number as u64);
         self.service.connect(self.now, session, admission(0, number));
         self.service.handle_frame(self.now, session, join(number));
-        let watches = self.camera.filter(|_| watches);
-        self.service.handle_frame(self.now, session, subscribe(address(number), sends_camera, watches));
+        let watched = if watches { self.cameras.as_slice() } else { &[] };
+        self.service.handle_frame(self.now, session, subscribe(address(number), sends_camera, watched));
         self.drain();
         match self.refused.take() {
             Some(why) => Err(format!("person {number} was turned away: {why}")),
@@ -244,8 +252,8 @@ impl Hall {
 
     fn told(&mut self, frame: ServerFrame) {
         match frame {
-            ServerFrame::Index(index) => {
-                self.camera = index.sources.first().map(|source| source.stream_id).or(self.camera);
+            ServerFrame::Index(index) if !index.sources.is_empty() => {
+                self.cameras = index.sources.iter().map(|source| source.stream_id).collect();
             }
             ServerFrame::Error { description, .. } => self.refused = Some(description),
             _ => {}

@@ -8,7 +8,9 @@
 )]
 
 mod audio;
+mod estimators;
 mod generator;
+mod grid;
 mod hall;
 mod janus;
 mod listeners;
@@ -72,7 +74,26 @@ enum Task {
         speech: PathBuf,
     },
     /// Forwarding, beside Janus' VideoRoom.
-    Video,
+    Video {
+        /// How many watch, in each case.
+        #[arg(long, value_delimiter = ',', default_value = "1,25,100")]
+        watchers: Vec<usize>,
+        /// Without Janus.
+        #[arg(long)]
+        alone: bool,
+    },
+    /// How the cost of forwarding grows, in virtual time.
+    Grid,
+    /// One case of it; prints a line of numbers.
+    #[command(hide = true)]
+    GridCell {
+        /// Who are seen.
+        cameras: usize,
+        /// Who watch all of them.
+        watchers: usize,
+    },
+    /// Our bandwidth estimation beside others', in virtual time.
+    Estimators,
     /// Many listeners in virtual time.
     Listeners {
         /// How many, for each meeting [default: 1000 10000, short 1000 4000].
@@ -119,7 +140,12 @@ fn main() -> ExitCode {
     let report = match options.task {
         Task::Audio { speech } => beside(|| audio::run(&plan, &speech)),
         Task::Srtp { speech } => srtp::run(&plan, &speech).map(|()| String::new()),
-        Task::Video => beside(|| video::run(&plan)),
+        Task::Video { watchers, alone } => beside(|| video::run(&plan, &watchers, alone)),
+        Task::Grid => grid::run(&plan),
+        Task::GridCell { cameras, watchers } => {
+            grid::Cell::measure(cameras, watchers).map(|cell| cell.line())
+        }
+        Task::Estimators => estimators::run(),
         Task::Listeners { listeners } if !listeners.is_empty() => listeners::table(&listeners),
         Task::Listeners { .. } => {
             listeners::table(if options.short { &[1000, 4000] } else { &[1000, 10_000] })

@@ -74,6 +74,13 @@ impl Thread {
         Ok(ids.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect())
     }
 
+    /// The one that asks, on whichever core it is.
+    pub(crate) fn this() -> Result<Thread, Failure> {
+        let link = fs::read_link("/proc/thread-self").map_err(|error| error.to_string())?;
+        let id = link.file_name().and_then(|name| name.to_str()?.parse().ok());
+        id.map(Thread).ok_or_else(|| "the system does not tell".into())
+    }
+
     /// The thread of this name that was not there `before`.
     pub(crate) fn pinned(name: &str, before: &[u32]) -> Result<Thread, Failure> {
         let begun = Instant::now();

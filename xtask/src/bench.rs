@@ -21,7 +21,7 @@ struct Bench {
     run: fn(&Wanted<'_>) -> Result<String, Failure>,
 }
 
-const ALL: [Bench; 12] = [
+const ALL: [Bench; 14] = [
     Bench {
         name: "api",
         words: "creating meetings and attendees at 500 requests a second with durable writes",
@@ -41,6 +41,18 @@ const ALL: [Bench; 12] = [
         run: srtp,
     },
     Bench { name: "video", words: "forwarding, beside Janus' VideoRoom", in_browser: false, run: video },
+    Bench {
+        name: "grid",
+        words: "how the cost of forwarding grows with those who watch and those who are seen, in virtual time",
+        in_browser: false,
+        run: |wanted| beside(wanted, &["grid"]),
+    },
+    Bench {
+        name: "estimators",
+        words: "our bandwidth estimation beside str0m's and rtc-interceptor's, in virtual time",
+        in_browser: false,
+        run: |wanted| beside(wanted, &["estimators"]),
+    },
     Bench { name: "load", words: "many attendees at once, by campanile-load", in_browser: false, run: load },
     Bench {
         name: "micro",

@@ -1,8 +1,8 @@
 //! The camera and its watchers for a server that is not ours: the light engine's transport and packets, signaled as the
 //! server likes.
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::io::{ErrorKind, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use campanile_client::transport::{PeerDescription, Received, Transport, Transpor
 use campanile_client::{Codec, Scalability};
 use campanile_media::rtcp::{self, ReceptionStats};
 use campanile_media::rtp::{self, RtpHeader};
+use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 
 use super::{FRAMERATE, PATIENCE, SIZE, Tally, frames, row};
 use crate::report::Row;
@@ -26,6 +27,7 @@ const NAP: Duration = Duration::from_millis(1);
 /// One end of a connection to the server, with a socket of its own.
 pub(super) struct Peer {
     socket: UdpSocket,
+    state: UdpSocketState,
     pub(super) transport: Transport,
     connected: bool,
     pub(super) ssrc: u32,
@@ -37,14 +39,14 @@ impl Peer {
     pub(super) fn new(ssrc: u32) -> Result<Peer, Failure> {
         let bound = || {
             let socket = UdpSocket::bind((own_address()?, 0))?;
-            socket.set_nonblocking(true)?;
+            let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
             let local = socket.local_addr()?;
-            Ok::<_, std::io::Error>((socket, local))
+            Ok::<_, std::io::Error>((socket, state, local))
         };
-        let (socket, local) = bound().map_err(|error| error.to_string())?;
+        let (socket, state, local) = bound().map_err(|error| error.to_string())?;
         let transport = Transport::new(Instant::now(), local)?;
         let tally = Arc::new(Tally::default());
-        Ok(Peer { socket, transport, connected: false, ssrc, reception: None, tally })
+        Ok(Peer { socket, state, transport, connected: false, ssrc, reception: None, tally })
     }
 
     /// Takes in how to reach the server.
@@ -53,19 +55,14 @@ impl Peer {
     }
 
     /// Takes what has come and sends what is to be sent.
-    fn turn(&mut self, now: Instant) -> Result<(), Failure> {
-        let mut buffer = [0; 2048];
+    fn turn(&mut self, now: Instant, buffer: &mut [u8]) -> Result<(), Failure> {
         loop {
-            match self.socket.recv_from(&mut buffer) {
-                Ok((length, from)) => {
-                    let bytes = &buffer[..length];
-                    if self.transport.receive(now, from, bytes) == Received::Rtp
-                        && let Ok(header) = RtpHeader::parse_sealed(bytes)
-                    {
-                        self.tally.count(header.sequence);
-                        let reception =
-                            self.reception.get_or_insert_with(|| ReceptionStats::new(header.ssrc, 90_000));
-                        reception.record(header.sequence, header.timestamp, now);
+            let (mut slices, mut metas) = ([IoSliceMut::new(buffer)], [RecvMeta::default()]);
+            match self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut metas) {
+                Ok(_) => {
+                    let [meta] = metas;
+                    for bytes in buffer[..meta.len].chunks(meta.stride.max(1)) {
+                        self.receive(now, meta.addr, bytes);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -87,6 +84,16 @@ impl Peer {
             }
         }
         Ok(())
+    }
+
+    fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        if self.transport.receive(now, from, bytes) == Received::Rtp
+            && let Ok(header) = RtpHeader::parse_sealed(bytes)
+        {
+            self.tally.count(header.sequence);
+            let reception = self.reception.get_or_insert_with(|| ReceptionStats::new(header.ssrc, 90_000));
+            reception.record(header.sequence, header.timestamp, now);
+        }
     }
 
     /// What browsers tell a sender once a second.
@@ -120,6 +127,8 @@ pub(super) struct Room {
     next_frame: Instant,
     next_report: Instant,
     late_frames: u32,
+    /// For what one read brings: the kernel glues together what comes of one sender in one go.
+    buffer: Vec<u8>,
 }
 
 impl Room {
@@ -136,6 +145,7 @@ impl Room {
             next_frame: now,
             next_report: now,
             late_frames: 0,
+            buffer: vec![0; 1 << 16],
         })
     }
 
@@ -182,8 +192,8 @@ impl Room {
                 self.next_report = now + REPORT_INTERVAL;
                 self.watchers.iter_mut().for_each(|peer| peer.report(now));
             }
-            self.camera.turn(now)?;
-            self.watchers.iter_mut().try_for_each(|peer| peer.turn(now))?;
+            self.camera.turn(now, &mut self.buffer)?;
+            self.watchers.iter_mut().try_for_each(|peer| peer.turn(now, &mut self.buffer))?;
             std::thread::sleep(NAP);
         }
     }

@@ -5,11 +5,14 @@ mod frames;
 mod sending;
 mod subscribe;
 
+use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
 use campanile_wire::signaling::{ClientFrame, ServerFrame, StreamAllocation, StreamDescriptor, proto};
+use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
@@ -37,10 +40,10 @@ const SECOND: Duration = Duration::from_secs(1);
 const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
 /// Packets sent at once when the process was held up: what a browser's microphone buffers.
 const CATCH_UP_MAX: u32 = 10;
-/// Datagrams read before anything else has its turn.
+/// Reads before anything else has its turn.
 const BATCH_MAX: usize = 64;
-/// The largest datagram that any network lets through, with room.
-const DATAGRAM_BYTES_MAX: usize = 2048;
+/// What one read brings at most: the kernel glues together what comes of one sender in one go.
+const READ_BYTES_MAX: usize = 1 << 16;
 /// Room for a video burst while the process is held up: a quarter of a second at 20 Mbit/s.
 const SOCKET_BUFFER_BYTES: usize = 1 << 20;
 
@@ -93,6 +96,7 @@ struct Link {
     socket: Socket,
     socket_open: bool,
     udp: UdpSocket,
+    udp_state: UdpSocketState,
     network: Option<Impairment>,
     engine: Option<Engine>,
     stage: Stage,
@@ -164,7 +168,7 @@ impl Driver {
             leaving: None,
             last_received: None,
             lost_since: None,
-            buffer: vec![0; DATAGRAM_BYTES_MAX],
+            buffer: vec![0; READ_BYTES_MAX],
         }
     }
 
@@ -246,7 +250,7 @@ impl Driver {
             }
             Err(_) => return End::Status(TaskFailed),
         };
-        let Some(udp) = bind(socket.local.ip()) else { return End::Status(TaskFailed) };
+        let Some((udp, udp_state)) = bind(socket.local.ip()) else { return End::Status(TaskFailed) };
         let opened = began.elapsed();
         // A socket that takes them no more was closed by the service: reading tells why.
         socket.send(&ClientFrame::Ping { id: 1 }).await;
@@ -259,6 +263,7 @@ impl Driver {
             socket,
             socket_open: true,
             udp,
+            udp_state,
             network: Impairment::new(self.config.network),
             engine: None,
             stage: Stage::Joining,
@@ -392,17 +397,23 @@ impl Driver {
 
     fn read(&mut self, link: &mut Link) {
         for _ in 0..BATCH_MAX {
-            let Ok((len, from)) = link.udp.try_recv_from(&mut self.buffer) else { return };
+            let (mut slices, mut metas) = ([IoSliceMut::new(&mut self.buffer)], [RecvMeta::default()]);
+            let read = link.udp.try_io(Interest::READABLE, || {
+                link.udp_state.recv(UdpSockRef::from(&link.udp), &mut slices, &mut metas)
+            });
+            let (Ok(_), [meta]) = (read, metas) else { return };
             let now = Instant::now();
-            self.stats.datagrams_received += 1;
             self.last_received = Some(now);
-            match (&mut link.network, &mut link.engine) {
-                (Some(network), _) => {
-                    let bytes = self.buffer[..len].to_vec();
-                    network.push(now, Datagram { way: Way::In, peer: from, bytes });
+            for datagram in self.buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
+                self.stats.datagrams_received += 1;
+                match (&mut link.network, &mut link.engine) {
+                    (Some(network), _) => {
+                        network
+                            .push(now, Datagram { way: Way::In, peer: meta.addr, bytes: datagram.to_vec() });
+                    }
+                    (None, Some(engine)) => engine.receive(now, meta.addr, datagram),
+                    (None, None) => {}
                 }
-                (None, Some(engine)) => engine.receive(now, from, &mut self.buffer[..len]),
-                (None, None) => {}
             }
         }
     }
@@ -505,7 +516,7 @@ async fn leave(socket: &mut Socket) {
     }
 }
 
-fn bind(ip: IpAddr) -> Option<UdpSocket> {
+fn bind(ip: IpAddr) -> Option<(UdpSocket, UdpSocketState)> {
     let any = match ip {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -516,5 +527,7 @@ fn bind(ip: IpAddr) -> Option<UdpSocket> {
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     socket.set_nonblocking(true).ok()?;
     socket.bind(&SocketAddr::new(any, 0).into()).ok()?;
-    UdpSocket::from_std(socket.into()).ok()
+    let udp = UdpSocket::from_std(socket.into()).ok()?;
+    let state = UdpSocketState::new(UdpSockRef::from(&udp)).ok()?;
+    Some((udp, state))
 }
