@@ -208,7 +208,8 @@ impl Meeting {
             match link.downlinks.iter_mut().find(|downlink| downlink.mid == mid) {
                 Some(downlink) => (downlink.codecs, downlink.extensions) = (codecs, extensions),
                 None => {
-                    let rtx_seq = cx.rng.next_u32() as u16;
+                    // In the lower half: loss at the start may then not hide a wrap, which SRTP would count wrong.
+                    let rtx_seq = cx.rng.next_u32() as u16 & 0x7fff;
                     link.downlinks.push(Downlink { mid, ssrc, rtx_ssrc, rtx_seq, codecs, extensions });
                 }
             }

@@ -77,6 +77,20 @@ function toneStream(hz) {
   return { stream: out.stream, gain };
 }
 
+/** The same in stereo, with another tone on each side. */
+function stereoStream(leftHz, rightHz) {
+  const ctx = audioContext();
+  const sides = new ChannelMergerNode(ctx, { numberOfInputs: 2 });
+  for (const [side, frequency] of [leftHz, rightHz].entries()) {
+    const oscillator = new OscillatorNode(ctx, { frequency });
+    oscillator.connect(new GainNode(ctx, { gain: 0.25 })).connect(sides, 0, side);
+    oscillator.start();
+  }
+  const out = new MediaStreamAudioDestinationNode(ctx, { channelCount: 2 });
+  sides.connect(out);
+  return out.stream;
+}
+
 /** Squares in a row of those that carry a number: eight bits between two marks. */
 const ROW_SQUARES = 10;
 
@@ -202,6 +216,7 @@ async function prepare(joinInfo, options = {}) {
     }),
   );
   av.subscribeToActiveSpeakerDetector(new sdk.DefaultActiveSpeakerPolicy(), ids => say('speakers', { ids }));
+  if (options.stereo) av.setAudioProfile(sdk.AudioProfile.fullbandMusicStereo());
   if (options.tone) {
     const tone = toneStream(options.tone);
     toneGain = tone.gain;
@@ -259,8 +274,14 @@ async function cameraOff() {
 }
 
 let shared;
-async function shareOn(face, toneHz) {
+/** Shares a screen, with a tone if one is given, or with the music of two. */
+async function shareOn(face, toneHz, rightHz) {
   shared = faceStream(face);
+  if (rightHz) {
+    av.setContentAudioProfile(sdk.AudioProfile.fullbandMusicStereo());
+    shared.addTrack(stereoStream(toneHz, rightHz).getAudioTracks()[0]);
+    return av.startContentShare(shared);
+  }
   if (toneHz) shared.addTrack(toneStream(toneHz).stream.getAudioTracks()[0]);
   await av.startContentShare(shared);
 }
@@ -277,9 +298,15 @@ function hear(...pitches) {
   const track = stream.getAudioTracks()[0];
   if (analysed !== track.id) {
     analysed = track.id;
-    analyser = new AnalyserNode(audioContext(), { fftSize: FFT_SIZE, smoothingTimeConstant: 0, minDecibels: -140 });
+    analyser = newAnalyser();
     audioContext().createMediaStreamSource(new MediaStream([track])).connect(analyser);
   }
+  return levels(analyser, pitches);
+}
+
+const newAnalyser = () => new AnalyserNode(audioContext(), { fftSize: FFT_SIZE, smoothingTimeConstant: 0, minDecibels: -140 });
+
+function levels(analyser, pitches) {
   const bins = new Float32Array(analyser.frequencyBinCount);
   analyser.getFloatFrequencyData(bins);
   const width = audioContext().sampleRate / FFT_SIZE;
@@ -291,6 +318,24 @@ function hear(...pitches) {
     return Math.round(Math.max(loudest, -160) * 10) / 10;
   });
 }
+
+/** Levels in dB of what is heard at each of these pitches on the left, and on the right. */
+function hearSides(...pitches) {
+  const track = ear?.srcObject?.getAudioTracks()[0];
+  if (!track) return null;
+  if (sidesOf !== track.id) {
+    sidesOf = track.id;
+    const splitter = new ChannelSplitterNode(audioContext(), { numberOfOutputs: 2 });
+    audioContext().createMediaStreamSource(new MediaStream([track])).connect(splitter);
+    sides = [0, 1].map(side => {
+      const analyser = newAnalyser();
+      splitter.connect(analyser, side);
+      return analyser;
+    });
+  }
+  return sides.map(analyser => levels(analyser, pitches));
+}
+let sides, sidesOf;
 
 /** Level in dB of one pitch over the last 21 ms only: coarse, but quick to notice that sound begins. */
 function hearNow(hz) {
@@ -370,7 +415,7 @@ const framesIn = type => frames.filter(one => !one.out && one.type === type).len
 
 const lab = {
   sdk, frames, sockets, peers, events, tiles, volumes,
-  prepare, join, cameraOn, cameraOff, shareOn, hear, hearNow, see, readTile, stats, sending, framesOut, framesIn,
+  prepare, join, cameraOn, cameraOff, shareOn, hear, hearSides, hearNow, see, readTile, stats, sending, framesOut, framesIn,
   get av() { return av; },
   get session() { return session; },
   get self() { return self; },

@@ -32,6 +32,27 @@ test('trap 35: a shared screen starts, is seen and heard by others, and stops', 
   await bob.seesColour({ id: content, name: 'the second screen' }, GREEN);
 });
 
+test('the music of a shared screen is heard in stereo by whoever asks for it, and by others with both sides in one', async t => {
+  const meeting = new Gathering(t);
+  const [LEFT_HZ, RIGHT_HZ] = [660, 1870];
+  const ann = await meeting.join('ann', { tone: 440 });
+  const bob = await meeting.join('bob', { muted: true, stereo: true });
+  const cat = await meeting.join('cat', { muted: true });
+  const music = [{ colour: YELLOW, width: 320, height: 180 }, LEFT_HZ, RIGHT_HZ];
+  await ann.ask(music => lab.shareOn(...music), music);
+  const levels = await bob.until(
+    'each tone on its own side',
+    pitches => {
+      const [left, right] = lab.hearSides(...pitches) ?? [];
+      return left?.[0] > -45 && left[1] < left[0] - 30 && right[1] > -45 && right[0] < right[1] - 30 && { left, right };
+    },
+    [LEFT_HZ, RIGHT_HZ],
+  );
+  t.diagnostic(`bob: ${LEFT_HZ} and ${RIGHT_HZ} Hz at ${levels.left} dB on the left, ${levels.right} dB on the right`);
+  await bob.until('ann in the middle', hz => lab.hearSides(hz).every(([level]) => level > -45), 440);
+  await cat.until('both tones', pitches => lab.hear(...pitches)?.every(level => level > -45), [LEFT_HZ, RIGHT_HZ]);
+});
+
 test('a third screen is refused while two are shared', async t => {
   const meeting = new Gathering(t);
   const [ann, bob, cat] = [await meeting.join('ann'), await meeting.join('bob'), await meeting.join('cat')];

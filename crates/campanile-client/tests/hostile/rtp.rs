@@ -271,7 +271,7 @@ async fn bad_21_storms_of_nacks_and_keyframe_requests_are_throttled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_22_hostile_opus_frames_are_at_worst_silence() {
+async fn bad_22_hostile_opus_frames_are_at_worst_silence_also_as_redundant_copies() {
     let scene = Scene::new("bad-22").await;
     let mut eve = Attacker::enter(&scene.invitation()).await;
     // Every table-of-contents byte (RFC 6716 section 3.1): all modes, bandwidths, 2.5 to 60 ms, mono and stereo, one frame
@@ -287,7 +287,9 @@ async fn bad_22_hostile_opus_frames_are_at_worst_silence() {
             &random::<40>()[..],
             &random::<900>()[..],
         ] {
-            eve.send_rtp(OPUS, AUDIO_SSRC, &[&[toc], rest].concat()).await;
+            let frame = [&[toc], rest].concat();
+            eve.send_rtp(OPUS, AUDIO_SSRC, &frame).await;
+            eve.send_rtp(RED, AUDIO_SSRC, &copied(&frame)).await;
         }
         eve.send_rtp(OPUS, AUDIO_SSRC, &[]).await;
         // Not faster than the mixer takes them, which sends a packet for each 20 ms: what comes at once is dropped before it
@@ -298,4 +300,11 @@ async fn bad_22_hostile_opus_frames_are_at_worst_silence() {
     }
     assert!(eve.check().await && eve.hears().await);
     scene.is_undisturbed().await;
+}
+
+/// Redundant audio (RFC 2198 section 3) whose lengths are true: the frame as its own copy of two ages, one that a packet may
+/// be old and one that none is, and as what the packet is for.
+fn copied(frame: &[u8]) -> Vec<u8> {
+    let header = |age: u32| (u32::from(0x80 | OPUS) << 24 | age << 10 | frame.len() as u32).to_be_bytes();
+    [&header(1920)[..], &header(7), &[OPUS], frame, frame, frame].concat()
 }
