@@ -140,7 +140,7 @@ impl Subscriber {
 
 impl Meeting {
     /// Shares every receiver's bandwidth anew, and notices streams that came or went.
-    pub(crate) fn retarget_all(&mut self, cx: &Cx<'_>) {
+    pub(crate) fn retarget_all(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now;
         let follows = self.participants() <= 2;
         let ladders: BTreeMap<u32, Vec<Rung>> =
@@ -167,9 +167,7 @@ impl Meeting {
                 source.subscribers[*at].take_share(now, ask, rung, severe);
             }
         }
-        for source in self.sources.values_mut() {
-            source.request_keyframes();
-        }
+        self.begin_pictures(cx);
         self.index_due |= self.offered != self.offered_now(now);
     }
 

@@ -17,6 +17,7 @@ mod meeting;
 mod moderation;
 pub mod quality;
 pub mod registry;
+mod replay;
 mod roster;
 pub mod service;
 mod session;

@@ -196,7 +196,12 @@ impl Meeting {
 
     /// The attendee may do something else from now on. What it may no longer say, show, hear or see ends at once; its
     /// client learns of it from the index, and takes up what it newly may with its next SUBSCRIBE.
-    pub(crate) fn set_capabilities(&mut self, cx: &Cx<'_>, attendee: AttendeeId, capabilities: Capabilities) {
+    pub(crate) fn set_capabilities(
+        &mut self,
+        cx: &mut Cx<'_>,
+        attendee: AttendeeId,
+        capabilities: Capabilities,
+    ) {
         let theirs: Vec<_> =
             self.sessions.values().filter(|s| s.is_own(attendee)).map(|session| session.id).collect();
         for id in theirs {

@@ -9,6 +9,7 @@ use campanile_wire::signaling::{MediaType, StreamDescriptor};
 
 use crate::bandwidth::Share;
 use crate::ids::{AttendeeKey, SessionId};
+use crate::replay::Replayed;
 
 /// How long an announced layer may stay silent before it leaves the index: its encoder may still be starting.
 const ANNOUNCED_GRACE: Duration = Duration::from_secs(4);
@@ -61,6 +62,8 @@ pub(crate) struct Subscriber {
     pub(crate) session: SessionId,
     /// In which media section.
     pub(crate) mid: String,
+    /// Since when it is this source's.
+    pub(crate) since: Instant,
     /// Which stream.
     pub(crate) wish: Wish,
     /// Paused by the client.
@@ -69,6 +72,8 @@ pub(crate) struct Subscriber {
     pub(crate) share: Share,
     /// The outgoing stream.
     pub(crate) forwarder: Forwarder,
+    /// What of the past it was sent last.
+    pub(crate) replayed: Option<Replayed>,
 }
 
 impl Layer {

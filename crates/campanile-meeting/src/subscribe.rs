@@ -401,6 +401,7 @@ impl Meeting {
                         subscriber.forwarder.set_target(None);
                         subscriber.paused = false;
                         subscriber.share = Share::new(priority);
+                        subscriber.since = cx.now;
                     }
                     subscriber.share.priority = priority;
                     Subscriber { wish, ..subscriber }
@@ -409,7 +410,16 @@ impl Meeting {
                     let first_seq = cx.rng.next_u32() as u16 & 0x7fff;
                     let forwarder = Forwarder::new(downlink.ssrc, downlink.rtx_ssrc, first_seq);
                     let (mid, share) = (section.mid.clone(), Share::new(priority));
-                    Subscriber { session: id, mid, wish, paused: false, share, forwarder }
+                    Subscriber {
+                        session: id,
+                        mid,
+                        since: cx.now,
+                        wish,
+                        paused: false,
+                        share,
+                        forwarder,
+                        replayed: None,
+                    }
                 }
             };
             tracks.push(TrackMapping {
@@ -428,7 +438,7 @@ impl Meeting {
     /// REMOTE_VIDEO_UPDATE: another layer, another priority, or no more of it. Has no answer.
     pub(crate) fn update_subscriptions(
         &mut self,
-        cx: &Cx<'_>,
+        cx: &mut Cx<'_>,
         id: SessionId,
         updated: &[VideoSubscription],
         removed_mids: &[String],
@@ -452,7 +462,7 @@ impl Meeting {
     }
 
     /// PAUSE and RESUME of the client name streams; a stream stands for its whole group.
-    pub(crate) fn pause(&mut self, cx: &Cx<'_>, id: SessionId, stream_ids: &[u32], paused: bool) {
+    pub(crate) fn pause(&mut self, cx: &mut Cx<'_>, id: SessionId, stream_ids: &[u32], paused: bool) {
         for source in self.sources.values_mut() {
             let named = source.layers.iter().any(|layer| stream_ids.contains(&layer.stream_id));
             for subscriber in source.subscribers.iter_mut().filter(|s| named && s.session == id) {

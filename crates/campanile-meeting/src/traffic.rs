@@ -170,7 +170,7 @@ impl Meeting {
                         reports.for_each(|block| link.note_report(&block));
                     }
                 }
-                RtcpItem::Pli { ssrc } | RtcpItem::Fir { ssrc, .. } => self.request_keyframe(id, ssrc),
+                RtcpItem::Pli { ssrc } | RtcpItem::Fir { ssrc, .. } => self.keyframe_wanted(cx, id, ssrc),
                 RtcpItem::Nack { ssrc, lost } => self.repair(cx, id, ssrc, lost),
                 RtcpItem::TransportFeedback(feedback) => {
                     if let Some(peer) = self.peer(id) {
@@ -184,24 +184,6 @@ impl Meeting {
                 }
                 _ => {}
             }
-        }
-    }
-
-    /// The source of one of this session's subscriptions, by the SSRC it is sent under.
-    fn subscribed_source(&mut self, id: SessionId, ssrc: u32) -> Option<&mut Source> {
-        self.sources
-            .values_mut()
-            .find(|source| source.subscribers.iter().any(|s| s.session == id && s.forwarder.ssrc == ssrc))
-    }
-
-    fn request_keyframe(&mut self, id: SessionId, ssrc: u32) {
-        let Some(source) = self.subscribed_source(id, ssrc) else { return };
-        let subscriber = source.subscribers.iter().find(|s| s.session == id && s.forwarder.ssrc == ssrc);
-        let stream = subscriber.and_then(|s| {
-            s.forwarder.awaits_keyframe_of().or(s.forwarder.current().map(|layer| layer.stream))
-        });
-        if let Some(layer) = stream.and_then(|stream_id| source.layer_mut(stream_id)) {
-            layer.uplink.keyframes.request();
         }
     }
 

@@ -265,6 +265,29 @@ fn many_newcomers_cost_the_publisher_few_keyframes() {
 }
 
 #[test]
+fn whoever_comes_right_after_another_sees_the_same_keyframe_at_once() {
+    for camera in [Camera::small(), Camera::small().h264(), Camera::small().about_to_wrap()] {
+        let world = World::new(Seed(18));
+        let ann = world.join("ann").publish(camera);
+        world.run_for(secs(2));
+        let bob = world.join("bob");
+        assert!(world.run_until(secs(2), || bob.seen(&ann).frames > 0));
+        let keyframes = || ann.client().keyframes_sent()[0];
+        let before = keyframes();
+        world.run_for(millis(400));
+        let cid = world.join("cid");
+        assert!(world.run_until(secs(2), || !cid.client().subscriptions().is_empty()));
+        assert!(world.run_until(millis(200), || cid.seen(&ann).frames > 3), "{:?}", cid.seen(&ann));
+        assert_eq!(keyframes(), before, "another keyframe was asked for");
+        world.run_for(secs(5));
+        assert_eq!(keyframes(), before);
+        let seen = cid.seen(&ann);
+        assert!(seen.frames > 45 && seen.longest_gap < millis(200), "{seen:?}");
+        assert_sound(&cid, &ann);
+    }
+}
+
+#[test]
 fn a_subscriber_on_a_bad_network_harms_no_other() {
     let world = World::new(Seed(17));
     let ann = world.join("ann").publish(Camera::hd());

@@ -15,6 +15,8 @@ use crate::units::{SeqNo, video_ticks};
 const RUNS_MAX: usize = 64;
 /// One picture at 30 per second, in 90 kHz ticks: the least that a switch moves the clock on.
 const PICTURE_TICKS_MIN: u32 = 3000;
+/// What a replayed picture moves the clock on: it is past already, and its receiver shall not wait to show it.
+const REPLAYED_TICKS: u32 = 90;
 
 /// Serves one subscription with one outgoing stream: fixed SSRC, sequence numbers without gaps of its own making,
 /// timestamps and picture numbers that run on across every switch, so that a decoder never notices.
@@ -37,6 +39,7 @@ pub struct Forwarder {
     last_picture_id: Option<u16>,
     last_tl0_picture: Option<u8>,
     last_frame_number: Option<u16>,
+    is_replaying: bool,
     packets_sent: u32,
     bytes_sent: u32,
 }
@@ -91,6 +94,7 @@ impl Forwarder {
             last_picture_id: None,
             last_tl0_picture: None,
             last_frame_number: None,
+            is_replaying: false,
             packets_sent: 0,
             bytes_sent: 0,
         }
@@ -150,6 +154,25 @@ impl Forwarder {
             self.bytes_sent = self.bytes_sent.wrapping_add(packet.payload.len() as u32);
         }
         Some(rewritten)
+    }
+
+    /// Begins a stream, or begins it again, with packets of the past: a keyframe and all that has followed. What is to be
+    /// sent of them goes to `send`; afterwards [`offer`](Self::offer) goes on.
+    pub fn replay<'a>(
+        &mut self,
+        now: Instant,
+        stream: u32,
+        packets: impl Iterator<Item = &'a StoredPacket>,
+        mut send: impl FnMut(Rewritten, &StoredPacket),
+    ) {
+        self.current = None;
+        self.is_replaying = true;
+        for packet in packets {
+            if let Some(rewritten) = self.offer(now, stream, packet) {
+                send(rewritten, packet);
+            }
+        }
+        self.is_replaying = false;
     }
 
     /// Begins another stream, or the same one again, at the keyframe whose first packet this is.
@@ -243,6 +266,9 @@ impl Forwarder {
                 run = Run { gate, is_switch: true, first_in, end_in: first_in, first_out, ..run };
                 self.push(run);
             }
+            if self.is_replaying && begins_picture {
+                run = self.hasten(run, packet)?;
+            }
             let rewritten = run.rewrite(packet);
             run.end_in = current.next_in;
             let numbers = info.numbers;
@@ -284,6 +310,19 @@ impl Forwarder {
         (run.first_in, run.end_in, run.first_out) = (first_in, first_in, self.next_seq);
         (current.is_skipping, current.pictures_skipped) = (false, 0);
         self.push(run);
+        Some(run)
+    }
+
+    /// Goes on with a picture of the past, right after the one before.
+    fn hasten(&mut self, mut run: Run, packet: &StoredPacket) -> Option<Run> {
+        if run.first_in != packet.seq {
+            self.runs.back_mut()?.end_in = packet.seq;
+            let (first_in, first_out) = (packet.seq, run.out(packet.seq));
+            run = Run { is_switch: false, first_in, end_in: first_in, first_out, ..run };
+            self.push(run);
+        }
+        let timestamp = self.last_timestamp.wrapping_add(REPLAYED_TICKS);
+        run.timestamp_offset = timestamp.wrapping_sub(packet.timestamp);
         Some(run)
     }
 
@@ -493,6 +532,51 @@ mod tests {
         assert_eq!(offer(1), Some((101, true)));
         assert_eq!(offer(2), Some((102, false)));
         assert_eq!(offer(3), None, "left out for good");
+    }
+
+    #[test]
+    fn a_replay_passes_in_a_moment_and_goes_on_at_the_streams_own_pace() {
+        let mut forwarder = Forwarder::new(1, 2, 100);
+        let now = start();
+        forwarder.set_target(Some(Layer { temporal: 0, ..Layer::whole(11) }));
+        // Two packets a picture, every second picture of the upper temporal layer.
+        let packet = |at: u16| {
+            let picture = at / 2;
+            let layer = if picture.is_multiple_of(2) { 0x20 } else { 0x60 };
+            let numbers = (picture, picture as u8);
+            let mut packet = layered_vp8(at, 3000 * u32::from(picture), numbers, layer, at == 0);
+            packet.info.begins_frame = at.is_multiple_of(2);
+            packet
+        };
+        let past: Vec<_> = (0..12).map(packet).collect();
+        let mut sent = Vec::new();
+        for at in 0..2 {
+            // Once more, as for a receiver that missed the first.
+            sent.clear();
+            forwarder.replay(now + Duration::from_secs(at), 11, past.iter(), |numbers, packet| {
+                sent.push((numbers.seq, numbers.timestamp, packet.seq.wire()));
+            });
+        }
+        let first = sent[0].1;
+        let expected: Vec<_> =
+            [0, 1, 4, 5, 8, 9].iter().zip(0..).map(|(seq, at)| (106 + at, at / 2, *seq)).collect();
+        let seen: Vec<_> =
+            sent.iter().map(|(out, time, seq)| (*out, ((time - first) / 90) as u16, *seq)).collect();
+        assert_eq!(seen, expected);
+        assert_eq!(first, 90 * 2 + 90_000, "a second after the first time");
+        // Late packets, repairs, and what is live.
+        let check = |seq: u16, expected: u16| {
+            assert_eq!(forwarder.find(seq).map(|(_, original, _)| original.wire()), Some(expected), "{seq}");
+        };
+        for (out, _, seq) in &sent {
+            check(*out, *seq);
+        }
+        let mut live = |at| {
+            forwarder.offer(now, 11, &packet(at)).map(|numbers| (numbers.seq, numbers.timestamp - first))
+        };
+        assert_eq!(live(12), Some((112, 180 + 6000)), "as long after the last as it was taken");
+        assert_eq!(live(13), Some((113, 180 + 6000)));
+        assert_eq!(live(14), None);
     }
 
     #[test]

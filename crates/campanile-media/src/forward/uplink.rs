@@ -25,6 +25,11 @@ const NACK_TRIES_MAX: u8 = 10;
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(400);
 /// A stream without packets for this long does not flow.
 const FLOW_TIMEOUT: Duration = Duration::from_secs(2);
+/// A keyframe is sent to newcomers again for this long: what has followed since is decoded in a moment, and fits into
+/// few runs of a forwarder.
+const REPLAY_AGE_MAX: Duration = Duration::from_millis(1500);
+/// With so many packets at most, itself and what has followed: a new one costs less than more.
+const REPLAY_PACKETS_MAX: i64 = 160;
 /// What a picture of half the width is meant to take, of the whole's rate: about what encoders give it.
 const HALF_SIZE_PERCENT: u64 = 40;
 
@@ -36,9 +41,19 @@ pub struct Uplink {
     history: History,
     /// Keyframes wanted from this stream.
     pub keyframes: KeyframeRequests,
+    last_keyframe: Option<LastKeyframe>,
     last_packet: Option<Instant>,
     rates: Rates,
     descriptors: DescriptorReader,
+}
+
+/// The keyframe that came last.
+#[derive(Clone, Copy, Debug)]
+struct LastKeyframe {
+    /// Its first packet, of those that came.
+    first: SeqNo,
+    timestamp: u32,
+    at: Instant,
 }
 
 /// What is given up first when a subscriber cannot have all of a source.
@@ -112,8 +127,25 @@ impl Uplink {
         let stored = self.history.store(seq, packet, structure)?;
         if stored.info.starts_keyframe {
             self.keyframes.arrived();
+            match &mut self.last_keyframe {
+                // Parameter sets, too, are what a keyframe begins with.
+                Some(last) if last.timestamp == stored.timestamp => last.first = last.first.min(seq),
+                Some(last) if seq < last.first => {}
+                last => *last = Some(LastKeyframe { first: seq, timestamp: stored.timestamp, at: now }),
+            }
         }
         Some(stored)
+    }
+
+    /// The packets from the last keyframe on, for a newcomer to begin with. `None` when it is not recent, when too much
+    /// has followed, and when something of it is missing.
+    pub fn since_keyframe(&self, now: Instant) -> Option<impl Iterator<Item = &StoredPacket>> {
+        let last = self.last_keyframe?;
+        let count = last.first.distance_to(self.highest?) + 1;
+        let packets = move || (0..count).map_while(move |step| self.history.get(last.first.plus(step)));
+        let is_recent = now.saturating_duration_since(last.at) <= REPLAY_AGE_MAX;
+        let is_whole = count <= REPLAY_PACKETS_MAX && packets().count() as i64 == count;
+        (is_recent && is_whole).then(packets)
     }
 
     /// Notes that packets are coming, before the first is taken.
@@ -285,6 +317,33 @@ mod tests {
         assert!(uplink.keyframes.poll(now + KEYFRAME_INTERVAL), "the first may have been lost");
         uplink.receive(now, 7, packet(true));
         assert!(!uplink.keyframes.poll(now + KEYFRAME_INTERVAL * 3));
+    }
+
+    #[test]
+    fn a_keyframe_is_replayed_while_it_is_recent_short_and_whole() {
+        fn check(packets: &[(u64, u16, u32, bool)], at_ms: u64, expected: Option<&[u16]>) {
+            let (mut uplink, start) = (Uplink::default(), start());
+            for (ms, seq, timestamp, starts_keyframe) in packets {
+                let packet = NewPacket { timestamp: *timestamp, ..packet(*starts_keyframe) };
+                uplink.receive(start + Duration::from_millis(*ms), *seq, packet);
+            }
+            let replayed = uplink.since_keyframe(start + Duration::from_millis(at_ms));
+            let numbers = replayed.map(|packets| packets.map(|packet| packet.seq.wire()).collect::<Vec<_>>());
+            assert_eq!(numbers.as_deref(), expected, "{packets:?} after {at_ms} ms");
+        }
+        check(&[(0, 7, 0, false)], 0, None);
+        let stream = [(0, 65_534, 0, true), (0, 65_535, 0, false), (33, 0, 3000, false)];
+        check(&stream, 100, Some(&[65_534, 65_535, 0]));
+        check(&stream, 1500, Some(&[65_534, 65_535, 0]));
+        check(&stream, 1501, None);
+        check(&[stream[0], stream[2]], 100, None);
+        check(&[stream[0], stream[2], (50, 65_535, 0, false)], 100, Some(&[65_534, 65_535, 0]));
+        // The latest, from the first of its parameter sets on, in whatever order they came.
+        let latest = [(0, 1, 0, true), (33, 4, 3000, true), (34, 3, 3000, true), (35, 2, 0, false)];
+        check(&latest, 100, Some(&[3, 4]));
+        let long: Vec<_> = (0..161).map(|seq| (0, seq, 0, seq == 0)).collect();
+        check(&long, 0, None);
+        assert_eq!(long.len() as i64, REPLAY_PACKETS_MAX + 1);
     }
 
     #[test]

@@ -395,6 +395,12 @@ impl Peer {
         self.pacer.backlog(self.estimator.pacing_rate())
     }
 
+    /// When so many bytes of video more would have left.
+    pub fn time_to_send(&self, bytes: u64) -> Duration {
+        let rate = self.estimator.pacing_rate();
+        self.backlog() + rate.map_or(Duration::ZERO, |rate| rate.time_for(bytes))
+    }
+
     /// Takes the peer's report on what arrived of the numbered packets.
     pub fn handle_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
         self.estimator.feedback(now, feedback);
