@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use campanile_wire::signaling::ClientFrame;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, interval};
 
@@ -88,6 +89,8 @@ async fn bad_flood_ten_thousand_strangers_datagrams_a_second_cost_nobody_their_s
             let _ = stranger.send_to(&datagrams[sent % datagrams.len()], eve.media).await;
             sent += 1;
         }
+        // Who says nothing for long is taken for gone.
+        eve.say(&ClientFrame::Ping { id: sent as u32 }).await;
     }
     let (took, flooded) = (meter.since.elapsed().as_secs_f64(), meter.percent());
     let dropped = dropped_by_kernel(eve.media) - dropped_before;
