@@ -292,7 +292,8 @@ impl Person {
             }
             count += 1;
             let Ok(header) = RtpHeader::parse_sealed(bytes) else { continue };
-            if !header.sequence.is_multiple_of(self.opens) {
+            // Until the handshake is through there is nothing to open with.
+            if !self.connected || !header.sequence.is_multiple_of(self.opens) {
                 continue;
             }
             if !self.transport.open_rtp(bytes, &header) {
