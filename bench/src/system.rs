@@ -117,6 +117,13 @@ impl Thread {
     }
 }
 
+/// CPU time of the calling thread, as of the scheduler's last look at it: a few milliseconds ago at the most.
+pub(crate) fn own_cpu() -> Result<Duration, Failure> {
+    let stat = fs::read_to_string("/proc/thread-self/schedstat").map_err(|error| error.to_string())?;
+    let nanos = stat.split(' ').next().and_then(|nanos| nanos.parse().ok()).ok_or("no schedstat")?;
+    Ok(Duration::from_nanos(nanos))
+}
+
 /// Memory of this process that is in use, in bytes.
 pub(crate) fn resident() -> Result<u64, Failure> {
     let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
