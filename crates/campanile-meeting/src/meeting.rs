@@ -35,6 +35,9 @@ const BITRATES_TICKS: u64 = 100;
 const PING_TICKS: u64 = 500;
 /// Between two indexes: each goes to everybody, and whatever changes meanwhile can wait this long.
 const INDEX_INTERVAL: Duration = Duration::from_millis(100);
+/// Between two times that a client's wish to see something, or not, has everybody's bandwidth shared anew. That costs as much
+/// as is watched in the meeting, and one client may wish 200 times a second; nobody sees so short a delay.
+const RETARGET_INTERVAL: Duration = Duration::from_millis(50);
 /// Ids of a meeting begin at a number that rises this fast, so they are higher than in an earlier life of the same meeting,
 /// before everybody was gone for a moment or the worker started anew: clients keep the highest they know. Nobody joins one
 /// meeting faster for long.
@@ -62,6 +65,9 @@ pub(crate) struct Meeting {
     pub(crate) offered: Vec<u32>,
     pub(crate) index_due: bool,
     next_index: Instant,
+    /// Somebody wants to see something else than before.
+    pub(crate) retarget_due: bool,
+    next_retarget: Instant,
     pub(crate) levels: Levels,
     pub(crate) last_common_codecs: Vec<VideoCodec>,
     pub(crate) seconds: u64,
@@ -102,6 +108,8 @@ impl Meeting {
             offered: Vec::new(),
             index_due: false,
             next_index: now,
+            retarget_due: false,
+            next_retarget: now,
             levels: Levels::default(),
             last_common_codecs: Vec::new(),
             seconds: 0,
@@ -176,10 +184,10 @@ impl Meeting {
         match frame {
             ClientFrame::Subscribe(subscribe) => self.subscribe(cx, id, *subscribe),
             ClientFrame::RemoteVideoUpdate { updated, removed_mids } => {
-                self.update_subscriptions(cx, id, &updated, &removed_mids);
+                self.update_subscriptions(id, &updated, &removed_mids);
             }
-            ClientFrame::Pause { stream_ids } => self.pause(cx, id, &stream_ids, true),
-            ClientFrame::Resume { stream_ids } => self.pause(cx, id, &stream_ids, false),
+            ClientFrame::Pause { stream_ids } => self.pause(id, &stream_ids, true),
+            ClientFrame::Resume { stream_ids } => self.pause(id, &stream_ids, false),
             ClientFrame::AudioControl { muted } => self.mute_by_client(cx, id, muted),
             ClientFrame::DataMessages(messages) => {
                 for message in messages {
@@ -341,6 +349,11 @@ impl Meeting {
 
     /// After each input: what changed for everybody is told once, and not too often.
     pub(crate) fn settle(&mut self, cx: &mut Cx<'_>) {
+        if self.retarget_due && cx.now >= self.next_retarget {
+            self.retarget_due = false;
+            self.next_retarget = cx.now + RETARGET_INTERVAL;
+            self.retarget_all(cx);
+        }
         if self.index_due && cx.now >= self.next_index {
             self.index_due = false;
             self.next_index = cx.now + INDEX_INTERVAL;

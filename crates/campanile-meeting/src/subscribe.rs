@@ -438,7 +438,6 @@ impl Meeting {
     /// REMOTE_VIDEO_UPDATE: another layer, another priority, or no more of it. Has no answer.
     pub(crate) fn update_subscriptions(
         &mut self,
-        cx: &mut Cx<'_>,
         id: SessionId,
         updated: &[VideoSubscription],
         removed_mids: &[String],
@@ -458,18 +457,18 @@ impl Meeting {
                 subscriber.share.priority = priority;
             }
         }
-        self.retarget_all(cx);
+        self.retarget_due = true;
     }
 
     /// PAUSE and RESUME of the client name streams; a stream stands for its whole group.
-    pub(crate) fn pause(&mut self, cx: &mut Cx<'_>, id: SessionId, stream_ids: &[u32], paused: bool) {
+    pub(crate) fn pause(&mut self, id: SessionId, stream_ids: &[u32], paused: bool) {
         for source in self.sources.values_mut() {
             let named = source.layers.iter().any(|layer| stream_ids.contains(&layer.stream_id));
             for subscriber in source.subscribers.iter_mut().filter(|s| named && s.session == id) {
                 subscriber.paused = paused;
             }
         }
-        self.retarget_all(cx);
+        self.retarget_due = true;
     }
 
     /// The codecs that every receiver decodes, of those that are forwarded; empty while there is nothing to say.

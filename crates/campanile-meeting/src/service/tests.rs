@@ -200,6 +200,21 @@ fn a_flood_of_mutings_reaches_others_at_a_bounded_rate_and_ends_right() {
 }
 
 #[test]
+fn wishes_by_the_hundred_have_bandwidth_shared_anew_now_and_then_only() {
+    let mut world = World::with_attendees(3);
+    let is_due = |world: &World| world.service.meetings[&MEETING].retarget_due;
+    world.frame(1, ClientFrame::Pause { stream_ids: vec![1] });
+    assert!(!is_due(&world), "the first at once");
+    for _ in 0..100 {
+        world.frame(1, ClientFrame::Resume { stream_ids: vec![1] });
+        world.frame(2, ClientFrame::RemoteVideoUpdate { updated: Vec::new(), removed_mids: Vec::new() });
+        assert!(is_due(&world), "the others wait together");
+    }
+    world.pass(Duration::from_millis(70));
+    assert!(!is_due(&world), "and not for long");
+}
+
+#[test]
 fn a_replay_to_a_newcomer_fits_its_mailbox() {
     let mut world = World::with_attendees(1);
     for _ in 0..1100 {
