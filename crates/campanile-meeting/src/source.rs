@@ -98,15 +98,17 @@ impl Layer {
         layer
     }
 
-    /// Takes what the client now says of it.
-    pub(crate) fn announce(&mut self, descriptor: &StreamDescriptor, now: Instant) {
+    /// Takes what the client now says of it; true if that is new.
+    pub(crate) fn announce(&mut self, descriptor: &StreamDescriptor, now: Instant) -> bool {
         let max_bitrate = Bitrate::kbps(u64::from(descriptor.max_bitrate_kbps));
+        let is_news = (self.max_bitrate, self.framerate) != (max_bitrate, descriptor.framerate);
         if self.max_bitrate != max_bitrate {
             self.announced_at = now;
             self.allocation = None;
         }
         self.max_bitrate = max_bitrate;
         self.framerate = descriptor.framerate;
+        is_news
     }
 
     fn is_on_offer(&self, now: Instant) -> bool {

@@ -319,8 +319,9 @@ impl Meeting {
         let source = match existing {
             // Ids live as long as the source: a switched layer must not look like another camera.
             Some(source) if source.layers.len() == descriptors.len() => {
+                // No news, no index: there are clients who answer each with a SUBSCRIBE.
                 for (at, (layer, descriptor)) in source.layers.iter_mut().zip(&descriptors).enumerate() {
-                    layer.announce(descriptor, cx.now);
+                    self.index_due |= layer.announce(descriptor, cx.now);
                     layer.rid = rid(at);
                 }
                 source.codecs = negotiated.codecs.clone();
@@ -346,10 +347,10 @@ impl Meeting {
                     subscribers: Vec::new(),
                     told_estimate: false,
                 };
+                self.index_due = true;
                 &*self.sources.entry(group_id).or_insert(source)
             }
         };
-        self.index_due = true;
         self.attendance.note_pictures();
         let allocation = |(layer, descriptor): (&Layer, &&StreamDescriptor)| StreamAllocation {
             track_label: descriptor.track_label.clone(),

@@ -52,6 +52,20 @@ fn trap_05_whoever_is_in_is_never_closed_without_a_word_or_a_code_to_come_back_o
 }
 
 #[test]
+fn trap_12_a_subscribe_that_changes_nothing_for_others_makes_no_index() {
+    let (world, ann, bob) = two(12);
+    world.run_for(secs(3));
+    let told = || frames(&bob).iter().filter(|frame| matches!(frame, ServerFrame::Index(_))).count();
+    let (before, subscribed) = (told(), ann.client().subscribes);
+    for watch in [Watch::Nothing, Watch::Highest, Watch::Nothing] {
+        ann.watch(watch);
+        world.run_for(secs(1));
+    }
+    assert!(ann.client().subscribes >= subscribed + 3, "her camera is on, and she has said so again");
+    assert_eq!(told(), before);
+}
+
+#[test]
 fn trap_06_whoever_is_joining_is_closed_only_with_what_they_understand() {
     let world = World::new(Seed(6));
     let pages = [world.join("ann").joins_by_hand(), world.join("bob").joins_by_hand()];
