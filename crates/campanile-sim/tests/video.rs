@@ -139,9 +139,17 @@ fn a_camera_switched_on_again_gets_a_higher_group() {
 }
 
 #[test]
-fn twenty_five_cameras_and_no_more() {
-    let world = World::new(Seed(10));
-    let pages: Vec<_> = (0..25).map(|at| world.join(&format!("p{at}")).watch(Watch::Nothing)).collect();
+fn twenty_five_cameras_and_no_more_or_sixteen_where_that_is_the_limit() {
+    let sixteen = Limits { cameras: 16, ..Limits::default() };
+    for (cameras, world) in [(25, World::new(Seed(10))), (16, World::with_limits(Seed(10), sixteen))] {
+        fills_up(&world, cameras);
+    }
+}
+
+/// So many cameras are taken; the next is refused in the words that the client understands, and finds a place that is
+/// left.
+fn fills_up(world: &World, cameras: usize) {
+    let pages: Vec<_> = (0..cameras).map(|at| world.join(&format!("p{at}")).watch(Watch::Nothing)).collect();
     world.run_for(secs(1));
     for page in &pages {
         page.publish(Camera::small());
@@ -150,17 +158,20 @@ fn twenty_five_cameras_and_no_more() {
     let late = world.join("late").watch(Watch::Nothing);
     world.run_for(secs(1));
     assert!(late.client().index.at_capacity);
-    assert_eq!(late.client().index.sources.len(), 25);
+    assert_eq!(late.client().index.sources.len(), cameras);
     assert!(!pages[0].client().index.at_capacity, "whoever shows may go on");
     late.publish(Camera::small());
     world.run_for(secs(1));
     assert!(late.client().view_only && late.client().is_in());
-    assert_eq!(pages[0].client().index.sources.len(), 24, "all others, and not the refused one");
+    assert_eq!(pages[0].client().index.sources.len(), cameras - 1, "all others, and not the refused one");
     let acks = late.client().frames.iter().filter(|(_, f)| matches!(f, ServerFrame::SubscribeAck(_))).count();
     assert_eq!(acks as u32, late.client().subscribes, "a refusal is an answer too");
     pages[3].unpublish();
     world.run_for(secs(1));
     assert!(!late.client().index.at_capacity);
+    late.publish(Camera::small());
+    world.run_for(secs(1));
+    assert_eq!(pages[0].client().index.sources.len(), cameras - 1, "the place that was left is taken");
 }
 
 #[test]
