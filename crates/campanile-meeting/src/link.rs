@@ -412,8 +412,15 @@ impl MediaLink {
 
     /// The regular compound: reports on what we send and on what we receive (RFC 3550 section 6.4).
     ///
-    /// `video` is what was sent on each downlink. Returns the share of the microphone's packets lost since the last report, 0 to 255 for all.
-    pub(crate) fn send_reports(&mut self, now: Instant, ntp: u64, video: &[(u32, SenderInfo)]) -> Option<u8> {
+    /// The mix tells how its clock goes with that of the pictures: what was said at `now` will leave `sound_delay` samples later
+    /// than what was shown, in a packet of that much higher a timestamp. `video` is what was sent on each downlink. Returns the share of the microphone's packets lost since the last report, 0 to 255 for all.
+    pub(crate) fn send_reports(
+        &mut self,
+        now: Instant,
+        ntp: u64,
+        sound_delay: u32,
+        video: &[(u32, SenderInfo)],
+    ) -> Option<u8> {
         let mut blocks = Vec::with_capacity(self.routes.len());
         let mut microphone = None;
         for reception in &mut self.routes {
@@ -429,7 +436,8 @@ impl MediaLink {
                 Some(audio) if audio.packets > 0 => {
                     let info = SenderInfo {
                         ntp,
-                        rtp_timestamp: audio.timestamp,
+                        // Of the packet that has just left, and so much later.
+                        rtp_timestamp: audio.timestamp.wrapping_sub(AUDIO_TICKS).wrapping_add(sound_delay),
                         packets: audio.packets,
                         octets: audio.bytes,
                     };

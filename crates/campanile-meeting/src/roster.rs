@@ -10,7 +10,7 @@ use crate::meeting::Meeting;
 use crate::service::Cx;
 
 /// From this attenuation on, the client shows nothing: (42 - v) / 28.
-const SILENT_DB: u8 = 42;
+pub(crate) const SILENT_DB: u8 = 42;
 /// Stands for nobody: an entry that silences everybody not listed.
 const NOBODY: u32 = 0;
 /// Loss, in 256ths of the last second's packets, from which the signal counts as weak (4 %), and as gone (20 %).

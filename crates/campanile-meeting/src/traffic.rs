@@ -11,6 +11,7 @@ use campanile_wire::signaling::{ServerFrame, StreamBitrate};
 use crate::ids::SessionId;
 use crate::link::Route;
 use crate::meeting::Meeting;
+use crate::roster::SILENT_DB;
 use crate::service::{Cx, Event};
 use crate::session::Session;
 use crate::source::{Source, forwardable};
@@ -271,6 +272,7 @@ impl Meeting {
     /// Once a second: sender and receiver reports, and the signal strength that follows from the losses.
     pub(crate) fn send_reports(&mut self, cx: &Cx<'_>) {
         let mut sent = Vec::new();
+        let sound_delay = self.sound_delay_samples();
         for session in self.sessions.values_mut() {
             let Some(link) = &mut session.link else { continue };
             sent.clear();
@@ -282,7 +284,7 @@ impl Meeting {
                     (forwarder.ssrc, SenderInfo { ntp, rtp_timestamp, packets, octets })
                 }));
             }
-            let microphone = link.send_reports(cx.now, cx.clock.ntp(cx.now), &sent);
+            let microphone = link.send_reports(cx.now, cx.clock.ntp(cx.now), sound_delay, &sent);
             if let (Some(fraction_lost), Some(number)) = (microphone, session.stage_number()) {
                 self.levels.note_loss(number, fraction_lost);
             }
@@ -297,6 +299,18 @@ impl Meeting {
                 }
             }
         }
+    }
+
+    /// How much longer than a picture the sound of this moment has been here, in samples at 48 kHz: what the mixer waits
+    /// for the packets of whoever is heard. A content share goes before people, for there the two come from one file.
+    fn sound_delay_samples(&self) -> u32 {
+        let legs = self.sessions.values().filter(|session| session.present && !session.muted);
+        let heard = legs.map(|session| (session, LegId(session.audio_stream_id)));
+        let loudest = heard
+            .map(|(session, leg)| (self.mixer.level_of(leg).volume_db, session.attendee.content, leg))
+            .filter(|(volume_db, ..)| *volume_db < SILENT_DB)
+            .min_by_key(|(volume_db, content, _)| (!content, *volume_db));
+        loudest.map_or(0, |(_, _, leg)| self.mixer.quality_of(leg).delay_samples)
     }
 
     /// Every two seconds: how much each stream takes and how much there is, for the clients' own policies.

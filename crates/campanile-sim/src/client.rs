@@ -10,9 +10,9 @@ mod subscribe;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use campanile_media::rtcp::{ReceptionStats, TwccRecorder};
+use campanile_media::rtcp::{ReceptionStats, SenderInfo, TwccRecorder};
 use campanile_meeting::ids::{AttendeeKey, MeetingId, SessionId};
 use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::{AudioStatus, ClientFrame, DeliveredMessage, Index, ServerFrame};
@@ -23,6 +23,8 @@ use self::subscribe::VideoSection;
 use crate::picture::{Camera, Screen, Seen, Sender};
 use crate::sound::{Ear, Microphone};
 
+/// How long the media path may be silent.
+const MEDIA_SILENCE_MAX: Duration = Duration::from_secs(25);
 /// Pings that may be unanswered.
 const MISSED_PONGS_MAX: u32 = 4;
 
@@ -143,6 +145,10 @@ pub struct Client {
     pub audio_packets: u64,
     /// Audio packets that were not exact digital silence.
     pub audible_packets: u64,
+    /// The first packet after silence that was not silent: when it came, and its RTP timestamp.
+    pub(crate) sound_began: Option<(Instant, u32)>,
+    /// The newest sender report on the sound that it hears.
+    pub(crate) sound_report: Option<SenderInfo>,
     /// Gaps in the sequence of audio packets, and timestamps that do not go with them.
     pub audio_breaks: u64,
     /// NACKs and keyframe requests that the server sent for the camera.
@@ -166,6 +172,7 @@ pub struct Client {
     pub(crate) join_by_hand: bool,
     pub(crate) comes_back: bool,
     pub(crate) dead: bool,
+    pub(crate) asleep_until: Option<Instant>,
     pub(crate) out: Vec<Out>,
     pub(crate) watch: Watch,
     pub(crate) muted: bool,
@@ -185,6 +192,8 @@ pub struct Client {
 /// What begins anew with every socket.
 #[derive(Default)]
 struct Connection {
+    /// When something came last on the media path; `None` before media is on.
+    media_heard_at: Option<Instant>,
     next_ping: u32,
     ping_due: Option<Instant>,
     missed_pongs: u32,
@@ -235,6 +244,8 @@ impl Client {
             subscribes: 0,
             audio_packets: 0,
             audible_packets: 0,
+            sound_began: None,
+            sound_report: None,
             audio_breaks: 0,
             nacks_received: 0,
             plis_received: 0,
@@ -250,6 +261,7 @@ impl Client {
             join_by_hand: false,
             comes_back: true,
             dead: false,
+            asleep_until: None,
             out: Vec::new(),
             watch: if attendee.content { Watch::Nothing } else { Watch::Highest },
             muted: false,
@@ -345,6 +357,7 @@ impl Client {
         let media = connection.media_is_on(self.state);
         let mut due = [
             self.reopen_at,
+            connection.media_heard_at.map(|at| at + MEDIA_SILENCE_MAX).filter(|_| media),
             connection.ping_due.filter(|_| self.session.is_some()),
             connection.answer_due.filter(|_| self.session.is_some()),
             connection.audio_out.as_ref().map(|audio| audio.due).filter(|_| media),
@@ -358,12 +371,22 @@ impl Client {
         if media {
             due = connection.screens.iter().filter_map(Screen::poll_timeout).chain(due).min();
         }
-        due
+        due.map(|due| self.asleep_until.map_or(due, |until| due.max(until)))
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.dead {
+        if self.dead || self.asleep_until.is_some_and(|until| now < until) {
             return;
+        }
+        if self.asleep_until.take().is_some()
+            && let Some(audio) = &mut self.connection.audio_out
+        {
+            audio.due = now; // what was not said then is not said now
+        }
+        if self.connection.media_is_on(self.state)
+            && self.connection.media_heard_at.is_some_and(|at| now >= at + MEDIA_SILENCE_MAX)
+        {
+            return self.give_up_connection(now);
         }
         if self.reopen_at.is_some_and(|due| now >= due) {
             self.reopen_at = None;

@@ -136,6 +136,7 @@ enum What {
     Open(usize),
     Opened(usize, SessionId),
     Refused(usize),
+    Reset(usize, SessionId),
     FrameUp(SessionId, Vec<u8>),
     ClosedUp(SessionId),
     FrameDown(SessionId, Vec<u8>),
@@ -421,6 +422,7 @@ impl Inner {
             What::DatagramDown(seat, bytes) => (7, *seat as u64, bytes),
             What::Wake(seat) => (8, *seat as u64, &[]),
             What::Refused(seat) => (9, *seat as u64, &[]),
+            What::Reset(_, session) => (10, session.0, &[]),
         };
         self.trace.record(at, kind, whose, bytes);
         match what {
@@ -439,6 +441,12 @@ impl Inner {
                 let client = &mut self.seats[seat].client;
                 if !client.dead && client.state == State::Away {
                     client.come_back(self.now);
+                    self.flush(seat);
+                }
+            }
+            What::Reset(seat, session) => {
+                if self.seats[seat].client.session == Some(session) {
+                    self.seats[seat].client.closed(self.now, None);
                     self.flush(seat);
                 }
             }

@@ -1,7 +1,8 @@
 // A network that lets no UDP through: media over TCP, to the same port.
 import assert from 'node:assert/strict';
+import net from 'node:net';
 import { test } from 'node:test';
-import { BLUE, Gathering, GREEN, Server } from '../harness.mjs';
+import { BLUE, Gathering, GREEN, MediaRelay, Server } from '../harness.mjs';
 
 /** The protocol of the candidate pair in use: `udp` or `tcp`. */
 const protocol = person =>
@@ -31,6 +32,33 @@ test('where there is no UDP, people hear and see each other over TCP', async t =
   await bob.until('200 frames', id => lab.see(id).frames > 200, ann.id, 60_000);
   const { longestGapMs } = await bob.sees(ann);
   t.diagnostic(`200 frames over TCP, the longest gap ${Math.round(longestGapMs)} ms`);
+});
+
+test('where UDP is announced and every datagram lost, the call goes over TCP all the same', async t => {
+  // A firewall: nothing passes by UDP, and TCP to the same port does.
+  const firewall = await MediaRelay.open();
+  t.after(() => firewall.close());
+  firewall.gone = true;
+  const server = await Server.start({ more: ['--media-public', firewall.address] });
+  t.after(() => server.stop());
+  const media = new URL(`tcp://${server.media}`);
+  const streams = net.createServer(inside => {
+    const outside = net.connect(Number(media.port), media.hostname);
+    for (const [from, to] of [[inside, outside], [outside, inside]]) from.on('error', () => to.destroy()).pipe(to);
+  });
+  const [host, port] = firewall.address.split(':');
+  await new Promise(resolve => streams.listen(Number(port), host, resolve));
+  t.after(() => streams.close());
+  const meeting = new Gathering(t);
+  const ann = await meeting.invite('ann', await server.invite(meeting.name, 'ann'));
+  const bob = await meeting.invite('bob', await server.invite(meeting.name, 'bob'));
+  await ann.start({ tone: 440 });
+  await bob.start({ tone: 1130 });
+  const [answer] = await ann.answers();
+  assert.deepEqual(answer.match(/a=candidate:.*/g).map(line => line.split(' ')[2]), ['udp', 'tcp']);
+  for (const person of [ann, bob]) assert.equal(await protocol(person), 'tcp');
+  await ann.hearsOnly(1130, 440);
+  await bob.hearsOnly(440, 1130);
 });
 
 test('where there is UDP, it is preferred', async t => {

@@ -35,13 +35,16 @@ pub(super) struct AudioIn {
 
 impl Client {
     pub(crate) fn handle_datagram(&mut self, now: Instant, bytes: &[u8]) {
+        if let Some(heard_at) = &mut self.connection.media_heard_at {
+            *heard_at = now;
+        }
         if rtcp::is_rtcp(bytes) {
             return self.handle_rtcp(bytes);
         }
         let header = RtpHeader::parse(bytes).expect("the server writes RTP");
         let payload = &bytes[header.payload.clone()];
         if header.payload_type == OPUS {
-            return self.hear(&header, payload);
+            return self.hear(now, &header, payload);
         }
         if let Some(&[high, low]) = header.extension(bytes, TRANSPORT_CC) {
             self.connection.arrivals.record(u16::from_be_bytes([high, low]), now);
@@ -57,8 +60,13 @@ impl Client {
         }
     }
 
-    fn hear(&mut self, header: &RtpHeader, payload: &[u8]) {
+    fn hear(&mut self, now: Instant, header: &RtpHeader, payload: &[u8]) {
         self.audio_packets += 1;
+        if payload == SILENCE {
+            self.sound_began = None;
+        } else {
+            self.sound_began.get_or_insert((now, header.timestamp));
+        }
         self.audible_packets += u64::from(payload != SILENCE);
         if let Some(ear) = &mut self.ear {
             ear.hear(header.sequence, payload);
@@ -91,6 +99,11 @@ impl Client {
                     if let Some(sender) = &mut connection.sender {
                         sender.keyframe(ssrc);
                     }
+                }
+                RtcpItem::SenderReport { ssrc, info, .. }
+                    if connection.audio_in.as_ref().is_some_and(|audio| audio.ssrc == ssrc) =>
+                {
+                    self.sound_report = Some(info);
                 }
                 RtcpItem::Remb { bitrate_bps, .. } => self.told_kbps = Some(bitrate_bps / 1000),
                 _ => {}

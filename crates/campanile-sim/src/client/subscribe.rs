@@ -277,6 +277,7 @@ impl Client {
             self.attempts = 0;
             let connection = &mut self.connection;
             connection.report_due = Some(now + REPORT_INTERVAL);
+            connection.media_heard_at = Some(now);
             if self.audio {
                 connection.audio_out = Some(AudioOut {
                     due: now,

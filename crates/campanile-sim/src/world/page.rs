@@ -7,11 +7,14 @@ use campanile_meeting::ids::AttendeeId;
 use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::{ClientFrame, DataMessage, Secret};
 
-use super::{Page, Seat};
+use super::{Page, Seat, UNIX_START};
 use crate::client::{Client, Ending, Out, Watch};
 use crate::link::Conditions;
 use crate::picture::{Camera, Seen};
 use crate::sound::{Ear, Microphone};
+
+/// Between the NTP epoch (1900) and Unix's (1970) (RFC 5905).
+const NTP_TO_UNIX: Duration = Duration::from_secs(2_208_988_800);
 
 impl Page {
     /// What its client has seen so far.
@@ -189,6 +192,42 @@ impl Page {
                 link.black_out(now + span);
             }
         })
+    }
+
+    /// No datagram passes in either direction for so long; its socket knows nothing of it.
+    pub fn lose_media(&self, span: Duration) -> Page {
+        self.rewire(|seat, now| {
+            for link in [&mut seat.up, &mut seat.down] {
+                link.black_out(now + span);
+            }
+        })
+    }
+
+    /// Its socket stands still for so long; what it carries arrives afterwards. Media flows on.
+    pub fn lose_signaling(&self, span: Duration) -> Page {
+        self.rewire(|seat, now| {
+            for link in [&mut seat.socket_up, &mut seat.socket_down] {
+                link.black_out(now + span);
+            }
+        })
+    }
+
+    /// The machine sleeps for so long: it neither sends nor receives, and no timer of its runs.
+    pub fn sleep(&self, span: Duration) -> Page {
+        self.act(|client, now| client.asleep_until = Some(now + span));
+        self.black_out(span)
+    }
+
+    /// When the sound that it hears now began, since the beginning: as it arrived, and as the sender's reports have it.
+    pub fn sound_began(&self) -> Option<(Duration, Duration)> {
+        let inner = self.inner.borrow();
+        let client = &inner.seats[self.at].client;
+        let ((arrived, timestamp), report) = (client.sound_began?, client.sound_report?);
+        let ahead = timestamp.wrapping_sub(report.rtp_timestamp) as i32;
+        let reported = Duration::from_secs(report.ntp >> 32)
+            + Duration::from_nanos(((report.ntp & u64::from(u32::MAX)) * 1_000_000_000) >> 32);
+        let since_start = (reported - NTP_TO_UNIX - UNIX_START).as_secs_f64() + f64::from(ahead) / 48_000.0;
+        Some((arrived - inner.start, Duration::from_secs_f64(since_start)))
     }
 
     /// Another network, for datagrams, from now on: towards the server, and from it.

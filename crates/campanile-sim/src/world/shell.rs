@@ -64,8 +64,10 @@ impl Inner {
     }
 
     pub(super) fn frame_up(&mut self, session: SessionId, bytes: &[u8]) {
-        if self.sockets.get(&session).is_none_or(|socket| socket.closing) {
-            return;
+        match self.sockets.get(&session) {
+            Some(socket) if socket.closing => return,
+            Some(_) => {}
+            None => return self.reset(session),
         }
         match decode(bytes) {
             // As the shell does: the registry says what the credentials are worth. Here a token is the attendee's id.
@@ -86,6 +88,15 @@ impl Inner {
                 self.service.handle_bad_frame(self.now, session, &why.to_string());
                 self.drain();
             }
+        }
+    }
+
+    /// The host answers whatever comes for a connection that is no more.
+    fn reset(&mut self, session: SessionId) {
+        let seat = self.seats.iter().position(|seat| seat.client.session == Some(session));
+        if let Some(seat) = seat.filter(|seat| !self.seats[*seat].client.dead) {
+            let arrival = self.seats[seat].socket_down.pass_in_order(self.now);
+            self.schedule(arrival, What::Reset(seat, session));
         }
     }
 
