@@ -6,8 +6,8 @@
 //!     http://127.0.0.1:8080/demo/join | cargo run -p campanile-client --example meet -- 660 30 - CLIP.ivf
 //! ```
 //!
-//! The picture is `clips/mid.vp8.ivf` unless another clip is named; with `share` behind it, the clip is also shared as
-//! content, each of its layers told apart.
+//! The picture is `clips/mid.vp8.ivf` unless another clip is named. Words behind it: with `share`, the clip is also shared
+//! as content, each of its layers told apart; with `blind`, nobody is watched.
 
 mod common;
 
@@ -23,7 +23,7 @@ use serde_json::json;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let frequency_hz: f32 =
-        arguments.next().ok_or("usage: meet HZ SECONDS [JOIN.json|- [CLIP.ivf [share]]]")?.parse()?;
+        arguments.next().ok_or("usage: meet HZ SECONDS [JOIN.json|- [CLIP.ivf [share] [blind]]]")?.parse()?;
     let seconds: u64 = arguments.next().unwrap_or_default().parse()?;
     let info = common::join_info(arguments.next().as_deref())?;
     let file = match arguments.next() {
@@ -37,15 +37,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         framerate: clip.framerate,
         stamp: None,
     };
+    let words: Vec<String> = arguments.collect();
+    let told = |what: &str| words.iter().any(|word| word == what);
     let config = Config {
         audio: AudioSource::Loop(tone(frequency_hz, 0.2, 2)?),
         video: Some(video.clone()),
-        subscriptions: Subscriptions::Highest(25),
+        subscriptions: if told("blind") { Subscriptions::Chosen } else { Subscriptions::Highest(25) },
         ..Config::default()
     };
     let (session, mut events) = Session::join(info.clone(), config).await?;
     let mut content = None;
-    if arguments.next().is_some_and(|word| word == "share") {
+    if told("share") {
         let layers_apart = Config { engine: EngineKind::Light { verify_one_in: 0 }, ..Config::default() };
         let (share, mut its_events) = Session::share_content(&info, video, layers_apart).await?;
         tokio::spawn(async move { while its_events.next().await.is_some() {} });

@@ -93,11 +93,12 @@ function stereoStream(leftHz, rightHz) {
 
 /** Squares in a row of those that carry a number: eight bits between two marks. */
 const ROW_SQUARES = 10;
+/** Marks before and after the number of a frame, and of its sender: as in the clips of `campanile-client`. */
+const [FRAME_MARKS, SENDER_MARKS] = ['10', '01'];
 
-/** Draws a number of eight bits as a row of squares, white for 1, between two marks of one colour. */
-function drawNumber(pen, number, y, size, marksAreWhite) {
-  const mark = marksAreWhite ? '1' : '0';
-  const bits = mark + (number & 255).toString(2).padStart(8, '0') + mark;
+/** Draws a number of eight bits as a row of squares, white for 1, between two marks. */
+function drawNumber(pen, number, y, size, [before, after]) {
+  const bits = before + (number & 255).toString(2).padStart(8, '0') + after;
   [...bits].forEach((bit, column) => {
     pen.fillStyle = bit === '1' ? '#fff' : '#000';
     pen.fillRect(column * size, y, size, size);
@@ -126,8 +127,8 @@ function faceStream({ colour, width = 640, height = 360, fps = 15, busy = false,
       pen.fillText(String(count), 20, height >> 2);
     } else {
       const size = width / ROW_SQUARES;
-      drawNumber(pen, count, 0, size, true);
-      drawNumber(pen, sender, size, size, false);
+      drawNumber(pen, count, 0, size, FRAME_MARKS);
+      drawNumber(pen, sender, size, size, SENDER_MARKS);
     }
     count++;
   };
@@ -383,11 +384,11 @@ function readTile(attendeeId) {
   const pen = new OffscreenCanvas(ROW_SQUARES * size, 2 * size).getContext('2d');
   const height = (2 * element.videoWidth) / ROW_SQUARES;
   pen.drawImage(element, 0, 0, element.videoWidth, height, 0, 0, ROW_SQUARES * size, 2 * size);
-  const bits = y => Array.from({ length: ROW_SQUARES }, (_, column) => (pen.getImageData((column + 0.5) * size, y, 1, 1).data[1] > 128 ? 1 : 0));
-  const number = row => parseInt(row.slice(1, -1).join(''), 2);
-  const [first, second] = [bits(size / 2), bits(size * 1.5)];
-  if (!first[0] || !first.at(-1) || second[0] || second.at(-1)) return null;
-  return { frame: number(first), sender: number(second) };
+  const bits = y => Array.from({ length: ROW_SQUARES }, (_, column) => (pen.getImageData((column + 0.5) * size, y, 1, 1).data[1] > 128 ? 1 : 0)).join('');
+  const number = row => parseInt(row.slice(1, -1), 2);
+  const rows = [bits(size / 2), bits(size * 1.5)];
+  if (rows.map(row => row.at(0) + row.at(-1)).join() !== [FRAME_MARKS, SENDER_MARKS].join()) return null;
+  return { frame: number(rows[0]), sender: number(rows[1]) };
 }
 
 /** All RTP statistics of the current peer connection. */

@@ -64,3 +64,27 @@ test('what does not fit is paused by the server, and its tile says so until it g
   const { frames } = await bob.sees(ann);
   await bob.until('new frames', ([id, before]) => lab.see(id)?.frames > before + 20, [ann.id, frames], LONG_MS);
 });
+
+test('where there is room for one camera of two, it is the more important one that goes on', async t => {
+  const { join } = await behindLinks(t);
+  const [ann, cat] = [await join('ann'), await join('cat')];
+  const bob = await join('bob', { priority: true });
+  await bob.ask(([first, second]) => {
+    const { TargetDisplaySize, VideoPreference, VideoPreferences } = lab.sdk;
+    const preferences = VideoPreferences.prepare();
+    preferences.add(new VideoPreference(first, 1, TargetDisplaySize.High));
+    preferences.add(new VideoPreference(second, 2, TargetDisplaySize.High));
+    lab.policy.chooseRemoteVideoSources(preferences.build());
+  }, [cat.id, ann.id]);
+  for (const [person, colour] of [[ann, GREEN], [cat, RED]]) {
+    await person.ask(face => lab.cameraOn(face), { colour, width: 640, height: 360, busy: true });
+    await turns(t, bob, person, `the picture of ${person.name}`, id => lab.see(id)?.frames > 20 && lab.see(id));
+  }
+  bob.narrow({ kbps: 700 });
+  await turns(t, bob, ann, 'the tile of ann paused', id => lab.see(id)?.paused && lab.see(id));
+  const { frames } = await bob.sees(cat);
+  await bob.until('cat go on', ([id, before]) => lab.see(id).frames > before + 30, [cat.id, frames], LONG_MS);
+  assert.equal((await bob.sees(cat)).paused, false, 'the more important one was paused');
+  bob.narrow();
+  await turns(t, bob, ann, 'the tile of ann going on', id => lab.see(id)?.paused === false && lab.see(id));
+});

@@ -114,14 +114,14 @@ async fn the_light_engine_counts_what_the_full_one_receives() {
     let both = Config { audio: speaking(400.0), video: Some(camera(3)), ..Config::default() };
     let (_ann, _ann_events) = join(&people[0], both).await;
     let counts = Arc::new(Mutex::new([0_u64; 2]));
-    let counted = counts.clone();
+    let seen = counts.clone();
     let light = Config {
         engine: EngineKind::Light { verify_one_in: 10 },
         audio: speaking(900.0),
         subscriptions: Subscriptions::Highest(4),
         sink: Some(Box::new(move |media| {
             if let Media::Header(header) = media {
-                counted.lock().unwrap()[usize::from(header.stream_id.is_some())] += 1;
+                seen.lock().unwrap()[usize::from(header.stream_id.is_some())] += 1;
             }
         })),
         ..Config::default()
@@ -130,14 +130,21 @@ async fn the_light_engine_counts_what_the_full_one_receives() {
     let (_cat, mut cat_events) = join(&people[2], Config::default()).await;
     hears(&mut cat_events, &[400.0, 900.0], &[]).await;
     hears(&mut cat_events, &[400.0, 900.0], &[]).await;
-    let enough = async {
-        while bob.next_stats().await.is_some_and(|stats| stats.engine.verified < 10)
-            || counts.lock().unwrap().iter().any(|count| *count < 30)
-        {}
+    let counted = async |least| {
+        let counting = async {
+            while counts.lock().unwrap().iter().any(|count| *count < least)
+                && bob.next_stats().await.is_some()
+            {}
+        };
+        timeout(PATIENCE, counting).await.expect("packets are counted");
+        bob.next_stats().await.expect("the session goes on").engine
     };
-    timeout(PATIENCE, enough).await.expect("packets are counted");
-    let engine = bob.stats().engine;
-    assert_eq!((engine.unauthentic, engine.unknown), (0, 0));
+    // Pictures may overtake the answer that says whose they are.
+    let overtaking = counted(1).await.unknown;
+    let verified = async { while bob.next_stats().await.is_some_and(|stats| stats.engine.verified < 10) {} };
+    timeout(PATIENCE, verified).await.expect("packets are verified");
+    let engine = counted(60).await;
+    assert_eq!((engine.unauthentic, engine.unknown), (0, overtaking));
     world.end().await;
 }
 
