@@ -80,7 +80,7 @@ test('where there is room for one camera of two, it is the more important one th
     await person.ask(face => lab.cameraOn(face), { colour, width: 640, height: 360, busy: true });
     await turns(t, bob, person, `the picture of ${person.name}`, id => lab.see(id)?.frames > 20 && lab.see(id));
   }
-  bob.narrow({ kbps: 700 });
+  bob.narrow({ kbps: 1600 });
   await turns(t, bob, ann, 'the tile of ann paused', id => lab.see(id)?.paused && lab.see(id));
   const { frames } = await bob.sees(cat);
   await bob.until('cat go on', ([id, before]) => lab.see(id).frames > before + 30, [cat.id, frames], LONG_MS);
