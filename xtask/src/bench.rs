@@ -216,7 +216,7 @@ fn instructions() -> Result<String, Failure> {
     for (work, unit) in [
         ("forward", "a packet to one of 25 who watch a camera (no SRTP, no socket)"),
         ("mix", "20 ms of sound for one of 28, three of whom speak (no SRTP, no socket)"),
-        ("encode", "20 ms of sound encoded (CELT, complexity 8, 32 kbit/s)"),
+        ("encode", "20 ms of two tones encoded (CELT, complexity 7, 32 kbit/s)"),
         ("decode", "20 ms of sound decoded"),
     ] {
         let run = || -> Result<u64, Failure> {
