@@ -35,8 +35,8 @@ impl Meeting {
         for source in self.sources.values_mut() {
             for at in 0..source.subscribers.len() {
                 let subscriber = &source.subscribers[at];
-                if subscriber.forwarder.current().is_some() {
-                    continue; // what is shown goes on until a keyframe comes
+                if subscriber.overtakes || subscriber.forwarder.current().is_some() {
+                    continue; // it would come too early; or what is shown goes on until a keyframe comes
                 }
                 let Some(stream_id) = subscriber.forwarder.awaits_keyframe_of() else { continue };
                 let id = subscriber.session;

@@ -64,6 +64,8 @@ pub(crate) struct Subscriber {
     pub(crate) mid: String,
     /// Since when it is this source's.
     pub(crate) since: Instant,
+    /// Whether media flowed to it already: what is sent at once then overtakes the answer that says whose it is.
+    pub(crate) overtakes: bool,
     /// Which stream.
     pub(crate) wish: Wish,
     /// Paused by the client.

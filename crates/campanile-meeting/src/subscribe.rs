@@ -6,7 +6,7 @@ use campanile_media::peer::sdp::{
     Answer, Codec, Direction, H264Profile, LocalTransport, Negotiated, Offer, OfferTransport, Role, Section,
     SectionKind, answer,
 };
-use campanile_media::peer::{IceCredentials, Peer};
+use campanile_media::peer::{IceCredentials, Peer, PeerState};
 use campanile_media::units::Bitrate;
 use campanile_wire::signaling::{
     FrameKind, MediaType, Sdp, ServerFrame, StreamAllocation, StreamDescriptor, Subscribe, SubscribeAck,
@@ -56,6 +56,7 @@ impl Meeting {
             Ok(offer) => offer,
             Err(why) => return self.refuse(cx, id, FrameKind::SubscribeAck, &why),
         };
+        let overtakes = self.peer(id).is_some_and(|peer| peer.state() == PeerState::Connected);
         if let Err(why) = self.ensure_link(cx, id, &offer) {
             return self.refuse(cx, id, FrameKind::SubscribeAck, why);
         }
@@ -63,7 +64,7 @@ impl Meeting {
         let answer = self.answer(cx, id, &offer, &purposes);
         self.take_up_audio(cx, id, &subscribe, &offer, &answer);
         let allocations = self.take_up_publication(cx, id, &subscribe, &offer, &purposes, &answer);
-        let tracks = self.take_up_subscriptions(cx, id, &offer, &purposes, &answer);
+        let tracks = self.take_up_subscriptions(cx, id, &offer, &purposes, &answer, overtakes);
         let refused = allocations.is_none();
         cx.frame(
             id,
@@ -378,6 +379,7 @@ impl Meeting {
         offer: &Offer,
         purposes: &[Purpose],
         answer: &Answer,
+        overtakes: bool,
     ) -> Vec<TrackMapping> {
         let mut old = Vec::new();
         for source in self.sources.values_mut() {
@@ -402,7 +404,7 @@ impl Meeting {
                         subscriber.forwarder.set_target(None);
                         subscriber.paused = false;
                         subscriber.share = Share::new(priority);
-                        subscriber.since = cx.now;
+                        (subscriber.since, subscriber.overtakes) = (cx.now, overtakes);
                     }
                     subscriber.share.priority = priority;
                     Subscriber { wish, ..subscriber }
@@ -415,6 +417,7 @@ impl Meeting {
                         session: id,
                         mid,
                         since: cx.now,
+                        overtakes,
                         wish,
                         paused: false,
                         share,
