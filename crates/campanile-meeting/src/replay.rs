@@ -81,19 +81,24 @@ impl Source {
     fn replay(&mut self, now: Instant, at: usize, stream_id: u32, link: &mut MediaLink) -> bool {
         let Source { layers, codecs, subscribers, .. } = self;
         let subscriber = &mut subscribers[at];
-        let layer = layers.iter().find(|layer| layer.stream_id == stream_id);
-        let Some(packets) = layer.and_then(|layer| layer.uplink.since_keyframe(now)) else { return false };
-        let packets: Vec<&StoredPacket> = packets.collect();
-        let bytes = packets.iter().map(|packet| packet.payload.len() as u64).sum();
-        let first = Replayed { stream_id, keyframe: packets[0].seq, times: 1 };
+        let Some(layer) = layers.iter().find(|layer| layer.stream_id == stream_id) else { return false };
+        let Some(keyframe) = layer.uplink.last_keyframe() else { return false };
+        let first = Replayed { stream_id, keyframe, times: 1 };
         let replayed = match subscriber.replayed {
             Some(last) if Replayed { times: 1, ..last } == first => {
                 Replayed { times: last.times.saturating_add(1), ..first }
             }
             _ => first,
         };
-        let is_connected = link.peer.state() == PeerState::Connected;
-        if !is_connected || replayed.times > REPLAYS_MAX || link.peer.time_to_send(bytes) > SENDING_MAX {
+        // What costs nothing to find out comes first: a client may ask as often as it likes.
+        if link.peer.state() != PeerState::Connected || replayed.times > REPLAYS_MAX {
+            return false;
+        }
+        let Some(packets) = layer.uplink.since_keyframe(now) else { return false };
+        let packets: Vec<&StoredPacket> = packets.collect();
+        let bytes = packets.iter().map(|packet| packet.payload.len() as u64).sum();
+        // Sent again is sent again, whatever for: all of it counts against one limit.
+        if link.peer.time_to_send(bytes) > SENDING_MAX || !packets.iter().all(|_| link.repairs.take(now)) {
             return false;
         }
         subscriber.replayed = Some(replayed);

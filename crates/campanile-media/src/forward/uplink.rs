@@ -137,6 +137,11 @@ impl Uplink {
         Some(stored)
     }
 
+    /// The first packet of the last keyframe.
+    pub fn last_keyframe(&self) -> Option<SeqNo> {
+        self.last_keyframe.as_ref().map(|last| last.first)
+    }
+
     /// The packets from the last keyframe on, for a newcomer to begin with. `None` when it is not recent, when too much
     /// has followed, and when something of it is missing.
     pub fn since_keyframe(&self, now: Instant) -> Option<impl Iterator<Item = &StoredPacket>> {
