@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use campanile_media::rtcp::{ReceptionStats, SenderInfo, TwccRecorder};
+use campanile_media::rtcp::{self, ReceptionStats, SenderInfo, TwccRecorder};
 use campanile_meeting::ids::{AttendeeKey, MeetingId, SessionId};
 use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::{AudioStatus, ClientFrame, DeliveredMessage, Index, ServerFrame};
@@ -175,6 +175,8 @@ pub struct Client {
     pub(crate) asleep_until: Option<Instant>,
     pub(crate) out: Vec<Out>,
     pub(crate) watch: Watch,
+    /// Its first SUBSCRIBE asks for video already.
+    pub(crate) watches_at_once: bool,
     pub(crate) muted: bool,
     pub(crate) audio: bool,
     pub(crate) feedback: bool,
@@ -264,6 +266,7 @@ impl Client {
             asleep_until: None,
             out: Vec::new(),
             watch: if attendee.content { Watch::Nothing } else { Watch::Highest },
+            watches_at_once: false,
             muted: false,
             audio: true,
             feedback: true,
@@ -336,6 +339,15 @@ impl Client {
     pub fn keyframes_sent(&self) -> Vec<u64> {
         let layers = self.connection.sender.iter().flat_map(|sender| &sender.layers);
         layers.map(|layer| layer.keyframes).collect()
+    }
+
+    /// PLI for each of its sections that receives, as often.
+    pub(crate) fn beg(&mut self, times: usize) {
+        for screen in &self.connection.screens {
+            let mut pli = Vec::new();
+            rtcp::pli(&mut pli, self.connection.ssrc, screen.ssrc);
+            self.out.extend((0..times).map(|_| Out::Datagram(pli.clone())));
+        }
     }
 
     /// How loud a tone is in what was heard in the last half second, in dB of a full-scale sine. Needs `listen`.

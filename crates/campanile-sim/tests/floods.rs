@@ -150,6 +150,38 @@ fn pauses_by_the_thousand_are_told_to_nobody_and_ask_for_few_keyframes() {
     assert!(ann.seen(&bob).frames > seen + 10, "resumed in the end");
 }
 
+/// A newcomer's requests for keyframes are answered from the past, which is the dearest answer there is: so it is given
+/// twice for each keyframe, and on top of that within the limit of all repairs.
+#[test]
+fn requests_for_keyframes_by_the_thousand_cost_two_replays_and_few_keyframes() {
+    for feedback in [true, false] {
+        let world = World::new(Seed(8));
+        let ann = world.join("ann").publish(Camera::hd());
+        world.run_for(secs(2));
+        let bob = world.join("bob");
+        assert!(world.run_until(secs(2), || bob.seen(&ann).frames > 0));
+        world.run_for(millis(300));
+        let cid = world.join("cid").watches_at_once().gives_feedback(feedback);
+        assert!(world.run_until(secs(1), || cid.seen(&ann).frames > 0));
+        let counts = || (cid.seen(&ann).packets, bob.seen(&ann).packets, ann.client().plis_received);
+        let before = counts();
+        for _ in 0..100 {
+            cid.begs(50);
+            world.run_for(TURN);
+        }
+        let after = counts();
+        let (theirs, others, plis) = (after.0 - before.0, after.1 - before.1, after.2 - before.2);
+        assert!(others > 80, "{others} packets of a second");
+        // What everybody gets, and of the keyframes asked for meanwhile two replays each.
+        assert!(plis <= 3, "{plis} requests to the publisher");
+        let replayed = theirs.saturating_sub(others);
+        assert!(replayed <= 400, "{replayed} packets again");
+        world.run_for(secs(3));
+        assert!(cid.client().is_in() && cid.seen(&ann).corrupt == 0, "{:?}", cid.seen(&ann));
+        assert!(bob.seen(&ann).longest_gap < millis(200));
+    }
+}
+
 #[test]
 fn fifty_a_second_come_into_one_meeting_and_each_is_served_in_turn() {
     const COMERS: usize = 150;

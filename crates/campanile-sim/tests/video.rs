@@ -278,24 +278,49 @@ fn many_newcomers_cost_the_publisher_few_keyframes() {
 #[test]
 fn whoever_comes_right_after_another_sees_a_picture_at_once() {
     for camera in [Camera::small(), Camera::small().h264(), Camera::small().about_to_wrap()] {
-        let world = World::new(Seed(18));
-        let ann = world.join("ann").publish(camera);
-        world.run_for(secs(2));
-        let bob = world.join("bob");
-        assert!(world.run_until(secs(2), || bob.seen(&ann).frames > 0));
-        let keyframes = || ann.client().keyframes_sent()[0];
-        let before = keyframes();
-        world.run_for(millis(400));
-        let cid = world.join("cid");
-        assert!(world.run_until(secs(2), || !cid.client().subscriptions().is_empty()));
-        assert!(world.run_until(millis(200), || cid.seen(&ann).frames > 0), "{:?}", cid.seen(&ann));
-        world.run_for(secs(5));
-        // One of their own: media flows to the newcomer already, and a replay would overtake the answer.
-        assert_eq!(keyframes(), before + 1);
-        let seen = cid.seen(&ann);
-        assert!(seen.frames > 45 && seen.longest_gap < millis(200), "{seen:?}");
-        assert_sound(&cid, &ann);
+        for at_once in [false, true] {
+            let world = World::new(Seed(18));
+            let ann = world.join("ann").publish(camera.clone());
+            world.run_for(secs(2));
+            let bob = world.join("bob");
+            assert!(world.run_until(secs(2), || bob.seen(&ann).frames > 0));
+            let keyframes = || ann.client().keyframes_sent()[0];
+            let before = keyframes();
+            world.run_for(millis(400));
+            let cid = world.join("cid");
+            if at_once {
+                cid.watches_at_once();
+            }
+            assert!(world.run_until(secs(2), || !cid.client().answers.is_empty()));
+            if !at_once {
+                assert!(world.run_until(secs(2), || !cid.client().subscriptions().is_empty()));
+            }
+            assert!(world.run_until(millis(200), || cid.seen(&ann).frames > 0), "{:?}", cid.seen(&ann));
+            world.run_for(secs(5));
+            // None for whom no media flowed to yet: the last one was sent again. Otherwise a replay would overtake the
+            // answer, and there is one of their own.
+            let own = u64::from(!at_once);
+            assert_eq!(keyframes(), before + own, "asked for video at once: {at_once}");
+            let seen = cid.seen(&ann);
+            assert!(seen.frames > 45 && seen.longest_gap < millis(200) && seen.plis == 0, "{seen:?}");
+            assert_sound(&cid, &ann);
+        }
     }
+}
+
+#[test]
+fn fifty_who_come_at_once_are_shown_the_last_keyframe_and_cost_no_other() {
+    let world = World::new(Seed(19));
+    let ann = world.join("ann").publish(Camera::hd());
+    world.run_for(secs(2));
+    let bob = world.join("bob");
+    assert!(world.run_until(secs(2), || bob.seen(&ann).frames > 0));
+    let before = ann.client().keyframes_sent()[0];
+    let others: Vec<_> = (0..50).map(|at| world.join(&format!("p{at}")).watches_at_once()).collect();
+    assert!(world.run_until(millis(500), || others.iter().all(|other| other.seen(&ann).frames > 0)));
+    world.run_for(secs(1));
+    assert_eq!(ann.client().keyframes_sent()[0], before);
+    others.iter().for_each(|other| assert_sound(other, &ann));
 }
 
 #[test]

@@ -202,6 +202,9 @@ impl Client {
         match self.state {
             State::Joining if self.connection.has_join_ack => {
                 self.state = State::Starting;
+                if self.watches_at_once {
+                    self.wanted().into_iter().for_each(|wish| self.add_section(wish));
+                }
                 self.subscribe(now);
             }
             State::Started => self.update_video(now),

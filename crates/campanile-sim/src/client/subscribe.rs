@@ -38,7 +38,7 @@ pub(super) struct Wanted {
 
 impl Client {
     /// What the policy wants of the index: one stream of each attendee's newest group.
-    fn wanted(&self) -> Vec<Wanted> {
+    pub(super) fn wanted(&self) -> Vec<Wanted> {
         if self.watch == Watch::Nothing {
             return Vec::new();
         }
@@ -153,7 +153,7 @@ impl Client {
     }
 
     /// A stopped section's place is used again, under a new mid.
-    fn add_section(&mut self, wish: Wanted) {
+    pub(super) fn add_section(&mut self, wish: Wanted) {
         let mid = self.connection.next_mid.to_string();
         self.connection.next_mid += 1;
         let section = VideoSection { mid, shows: Some(wish), settled: false };
@@ -169,7 +169,7 @@ impl Client {
         self.subscribes += 1;
         self.connection.answer_due = Some(now + ANSWER_TIMEOUT);
         self.connection.update_wanted = false;
-        // The first SUBSCRIBE is for audio alone.
+        // The first SUBSCRIBE publishes audio alone.
         let camera = self.camera.clone().filter(|_| self.state == State::Started);
         self.connection.camera_sent = camera.clone();
         if self.connection.sender.as_ref().is_some_and(|sender| Some(&sender.camera) != camera.as_ref()) {

@@ -70,6 +70,21 @@ impl Page {
         self.act(|client, now| client.watch(now, watch))
     }
 
+    /// Asks for video with its first SUBSCRIBE, as a client may; the browser's asks for audio first. Before it joins.
+    pub fn watches_at_once(&self) -> Page {
+        self.act(|client, _| client.watches_at_once = true)
+    }
+
+    /// Whether it says what arrives, so that the server can estimate its network. Before it joins.
+    pub fn gives_feedback(&self, feedback: bool) -> Page {
+        self.act(|client, _| client.feedback = feedback)
+    }
+
+    /// Asks for a keyframe of each camera it watches, so many times at once, whatever it sees.
+    pub fn begs(&self, times: usize) -> Page {
+        self.act(|client, _| client.beg(times))
+    }
+
     /// Says a tone of so many Hz, a multiple of 50, from now on.
     pub fn says(&self, hz: u32) -> Page {
         self.act(|client, _| client.microphone = Microphone::tone(hz))
