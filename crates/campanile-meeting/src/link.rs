@@ -1,6 +1,6 @@
 //! One session's media link: the peer, what was negotiated with it, and its RTP bookkeeping.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use campanile_media::forward::{
     AllocatedStream, DESCRIPTOR_BYTES_MAX, Rewritten, StoredPacket, read_allocation, write_copy,
@@ -20,6 +20,9 @@ const SSRCS_MAX: usize = 16;
 /// Packets sent again to one peer, whatever it asks for: 20 % of 25 videos at their best, and a keyframe's worth at once.
 const REPAIRS_PER_SECOND: f64 = 1500.0;
 const REPAIRS_BURST: f64 = 500.0;
+/// What comes of a stream after its successor has begun is late or repairs it, and belongs to nothing any more. After this
+/// long, nothing of it is under way, and its SSRC may be used again.
+const RETIREMENT: Duration = Duration::from_secs(2);
 /// 20 ms at 48 kHz.
 const AUDIO_TICKS: u32 = 960;
 
@@ -151,6 +154,8 @@ struct Reception {
     route: Route,
     stats: ReceptionStats,
     heard_at: Instant,
+    /// Another stream has begun in its place.
+    retired_at: Option<Instant>,
 }
 
 /// What an incoming SSRC carries.
@@ -204,10 +209,17 @@ impl MediaLink {
             self.twcc.record(u16::from_be_bytes([high, low]), now);
         }
         let known = self.routes.iter().position(|reception| reception.ssrc == header.ssrc);
-        let at = match known {
+        let retired_at = known.and_then(|at| self.routes[at].retired_at);
+        if retired_at.is_some_and(|at| now.saturating_duration_since(at) < RETIREMENT) {
+            return None;
+        }
+        let goes_on = |at: &usize| retired_at.is_none() && self.fits(self.routes[*at].route, header, packet);
+        let at = match known.filter(goes_on) {
             Some(at) => at,
             None => {
-                let route = self.identify(header, packet, layers)?;
+                let before = known.map(|at| self.routes[at].route).filter(|_| retired_at.is_some());
+                let route = self.identify(header, packet, layers).or(before)?;
+                self.retire(known, route, now);
                 if self.routes.len() == SSRCS_MAX {
                     let heard =
                         self.routes.iter().enumerate().map(|(at, reception)| (reception.heard_at, at));
@@ -216,7 +228,8 @@ impl MediaLink {
                 }
                 let clock_hz = if route == Route::Audio { 48_000 } else { 90_000 };
                 let stats = ReceptionStats::new(header.ssrc, clock_hz);
-                self.routes.push(Reception { ssrc: header.ssrc, route, stats, heard_at: now });
+                let (ssrc, heard_at) = (header.ssrc, now);
+                self.routes.push(Reception { ssrc, route, stats, heard_at, retired_at: None });
                 self.routes.len() - 1
             }
         };
@@ -224,6 +237,41 @@ impl MediaLink {
         reception.heard_at = now;
         reception.stats.record(header.sequence, header.timestamp, now);
         Some(reception.route)
+    }
+
+    /// A stream begins on this route: the one before it on the same, if there is one, has ended, and so have its repairs.
+    /// `known` has its SSRC, and meant something else.
+    fn retire(&mut self, known: Option<usize>, route: Route, now: Instant) {
+        known.map(|at| self.routes.remove(at));
+        let Route::Layer(layer) = route else { return };
+        let is_its = |reception: &&mut Reception| {
+            [Route::Layer(layer), Route::Repair(layer)].contains(&reception.route)
+                && reception.retired_at.is_none()
+        };
+        if self.routes.iter().any(|reception| reception.route == route) {
+            self.routes.iter_mut().filter(is_its).for_each(|reception| reception.retired_at = Some(now));
+        }
+    }
+
+    /// Whether a packet is of the kind that its SSRC stands for: a number may be given anew.
+    fn fits(&self, route: Route, header: &RtpHeader, packet: &[u8]) -> bool {
+        let pt = header.payload_type;
+        let Some(camera) = &self.camera else { return route == Route::Audio };
+        let (layer, id, is_kind) = match route {
+            Route::Audio => {
+                return !camera.codecs.iter().any(|codec| codec.pt == pt || codec.rtx_pt == Some(pt));
+            }
+            Route::Layer(layer) => {
+                (layer, camera.extensions.rid, camera.codecs.iter().any(|codec| codec.pt == pt))
+            }
+            Route::Repair(layer) => {
+                let is_repair = camera.codecs.iter().any(|codec| codec.rtx_pt == Some(pt));
+                (layer, camera.extensions.repaired_rid, is_repair)
+            }
+        };
+        // RFC 8852 section 3: the stream id comes along until the receiver is known to know.
+        let rid = id.and_then(|id| header.extension(packet, id));
+        is_kind && rid.is_none_or(|rid| camera.rids.get(layer).is_none_or(|known| known.as_bytes() == rid))
     }
 
     fn identify(&self, header: &RtpHeader, packet: &[u8], layers: usize) -> Option<Route> {

@@ -341,6 +341,17 @@ impl Client {
         layers.map(|layer| layer.keyframes).collect()
     }
 
+    /// The SSRCs of its camera: of each layer its own and its repairs'.
+    pub fn camera_ssrcs(&self) -> Vec<[u32; 2]> {
+        let layers = self.connection.sender.iter().flat_map(|sender| &sender.layers);
+        layers.map(|layer| [layer.ssrc, layer.rtx_ssrc]).collect()
+    }
+
+    /// The SSRC of its microphone.
+    pub fn microphone_ssrc(&self) -> u32 {
+        self.connection.ssrc
+    }
+
     /// PLI for each of its sections that receives, as often.
     pub(crate) fn beg(&mut self, times: usize) {
         for screen in &self.connection.screens {

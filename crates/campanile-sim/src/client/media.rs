@@ -220,6 +220,15 @@ impl Client {
             layer.begin_anew(|| rng.next_u32());
         }
     }
+
+    /// The same, under these: of each layer its own and its repairs'.
+    pub(crate) fn change_ssrcs_to(&mut self, ssrcs: &[[u32; 2]]) {
+        self.change_ssrcs();
+        let layers = self.connection.sender.iter_mut().flat_map(|sender| &mut sender.layers);
+        for (layer, [ssrc, rtx_ssrc]) in layers.zip(ssrcs) {
+            (layer.ssrc, layer.rtx_ssrc) = (*ssrc, *rtx_ssrc);
+        }
+    }
 }
 
 impl Connection {

@@ -260,6 +260,11 @@ impl Page {
         self.act(|client, _| client.change_ssrcs())
     }
 
+    /// The same, under these: of each layer its own and its repairs'.
+    pub fn change_ssrcs_to(&self, ssrcs: &[[u32; 2]]) -> Page {
+        self.act(|client, _| client.change_ssrcs_to(ssrcs))
+    }
+
     /// What it has seen of another page's camera or content.
     pub fn seen(&self, other: &Page) -> Seen {
         let other = other.id();
