@@ -265,7 +265,7 @@ impl Meeting {
     pub(crate) fn tell_end(&mut self, cx: &mut Cx<'_>, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.trace.end(session.cause.take().unwrap_or(Cause::Lost)) {
-            self.tell_trace(cx, id);
+            cx.event(Event::JoinFailed(session.trace.clone()));
         }
     }
 }

@@ -21,11 +21,13 @@ use rand_core::RngCore as _;
 use crate::ids::{AccountId, AttendeeId, MeetingId};
 
 mod attendees;
+mod failed_joins;
 mod moderation;
 mod outbox;
 mod records;
 mod tokens;
 
+use failed_joins::{Ended, EndedMeeting, FailedJoins, Told};
 use outbox::Numbers;
 pub use outbox::{OutboxEvent, StoredEvents, Subject};
 pub use records::{AttendeeRecord, MeetingRecord, Write};
@@ -104,6 +106,8 @@ struct Entry {
     /// Since when nobody has been present, while that is so. Not stored: after a restart everybody gets the time to
     /// come back.
     idle_since_unix_ms: u64,
+    /// Of joins that failed.
+    told: Told,
 }
 
 impl Entry {
@@ -114,6 +118,7 @@ impl Entry {
             replicas: BTreeSet::new(),
             present: 0,
             idle_since_unix_ms,
+            told: Told::default(),
         }
     }
 
@@ -142,6 +147,8 @@ pub struct Registry {
     counts: BTreeMap<AccountId, usize>,
     /// When each meeting ends, as of now: exactly [`Entry::ends_at`] of each.
     ends: BTreeSet<(u64, MeetingId)>,
+    ended: Ended,
+    failed_joins: FailedJoins,
     writes: Vec<Write>,
     numbers: Numbers,
     /// The control region, as events name it.
@@ -160,6 +167,8 @@ impl Registry {
             requests: BTreeMap::new(),
             counts: BTreeMap::new(),
             ends: BTreeSet::new(),
+            ended: Ended::default(),
+            failed_joins: FailedJoins::default(),
             writes: Vec::new(),
             numbers: Numbers::default(),
             region: "us-east-1".into(),
@@ -455,6 +464,7 @@ impl Registry {
         }
         self.writes.push(Write::MeetingDeleted(meeting));
         self.tell(&record, record.detail(EventType::MeetingEnded, now_unix_ms));
+        self.ended.add(now_unix_ms, meeting, EndedMeeting::new(&record, entry.told));
         for replica in entry.replicas {
             self.end(now_unix_ms, replica);
         }

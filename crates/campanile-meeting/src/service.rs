@@ -22,7 +22,7 @@ use crate::ids::{AttendeeId, MeetingId, SessionId};
 use crate::link::MediaLink;
 use crate::meeting::Meeting;
 use crate::registry::{Admission, JoinError, Subject};
-use crate::trace::JoinTrace;
+use crate::trace::{Cause, JoinTrace};
 
 pub use crate::awaited::Expected;
 pub use crate::data::DataError;
@@ -139,8 +139,10 @@ pub enum Event {
     },
     /// A drain is over: no socket is open.
     Drained,
-    /// A connection has come a step further, or has ended before its media stood.
+    /// A connection has come a step further.
     JoinTrace(Box<JoinTrace>),
+    /// A connection has ended before its media stood. Once for each that has.
+    JoinFailed(Box<JoinTrace>),
 }
 
 /// What the worker has to do.
@@ -592,11 +594,16 @@ impl MediaService {
         self.outputs.touched.retain(|(meeting, _)| *meeting != id);
         self.due.retain(|(_, meeting)| *meeting != id);
         self.replicas.retain(|_, host| *host != id);
-        if let Some(meeting) = self.meetings.remove(&id) {
+        if let Some(mut meeting) = self.meetings.remove(&id) {
             self.outputs.signaling.push_back(Output::Event(Event::Present { meeting: id, attendees: 0 }));
+            let reason = "the meeting met an internal error";
+            for trace in meeting.sessions.values_mut().map(|session| &mut session.trace) {
+                if trace.end(Cause::SentAway(reason.to_owned())) {
+                    self.outputs.signaling.push_back(Output::Event(Event::JoinFailed(trace.clone())));
+                }
+            }
             for session in meeting.connected_sessions() {
                 self.sessions.remove(&session);
-                let reason = "the meeting met an internal error";
                 self.outputs.signaling.push_back(Output::Close {
                     session,
                     code: close_code::COME_BACK,

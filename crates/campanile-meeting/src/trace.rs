@@ -100,8 +100,8 @@ pub struct JoinTrace {
     pub account: AccountId,
     /// The meeting that it has a token for: the replica's, if it is one.
     pub meeting: MeetingId,
-    /// Who joins.
-    pub attendee: AttendeeKey,
+    /// Who joins; `None` for one whose token was never given out.
+    pub attendee: Option<AttendeeKey>,
     /// Its number.
     pub session: SessionId,
     /// When the socket opened, since the Unix epoch.
@@ -125,7 +125,7 @@ impl JoinTrace {
         JoinTrace {
             account: admission.account,
             meeting: admission.meeting,
-            attendee: admission.attendee,
+            attendee: Some(admission.attendee),
             session,
             opened_unix: unix,
             reached,
@@ -169,8 +169,11 @@ impl JoinTrace {
         first
     }
 
-    /// The connection is over. True if it had not come so far that media could flow.
+    /// The connection is over. True the first time, if it had not come so far that media could flow.
     pub(crate) fn end(&mut self, cause: Cause) -> bool {
+        if self.failure.is_some() {
+            return false;
+        }
         let missing = JoinStep::ALL.into_iter().find(|step| self.at(*step).is_none());
         let Some(step) = missing.filter(|step| *step <= JoinStep::DtlsConnected) else { return false };
         let (cause, remedy) = match cause {
@@ -179,7 +182,8 @@ impl JoinTrace {
             Cause::Dtls(why) => (why, step.remedy()),
             Cause::SentAway(why) => (why, "the server sent it away: the cause says what to mend"),
         };
-        warn!(meeting_id = %self.meeting, attendee_id = %self.attendee, phase = ?step, cause, remedy, "a join failed");
+        let attendee_id = self.attendee.map(tracing::field::display);
+        warn!(meeting_id = %self.meeting, attendee_id, phase = ?step, cause, remedy, "a join failed");
         self.failure = Some(JoinFailure { step, cause, remedy });
         true
     }

@@ -64,6 +64,8 @@ struct Inner {
     drained: bool,
     /// The newest of each session.
     join_traces: BTreeMap<SessionId, JoinTrace>,
+    /// Whose failure was told: of each once, checked in each run.
+    failed_joins: BTreeSet<SessionId>,
     events: BinaryHeap<Reverse<Event>>,
     next_event: u64,
     seats: Vec<Seat>,
@@ -198,6 +200,7 @@ impl World {
             up: true,
             drained: false,
             join_traces: BTreeMap::new(),
+            failed_joins: BTreeSet::new(),
             events: BinaryHeap::new(),
             next_event: 0,
             seats: Vec::new(),
@@ -297,7 +300,12 @@ impl World {
     pub fn join_traces(&self, page: &Page) -> Vec<JoinTrace> {
         let attendee = page.client().attendee;
         let inner = self.inner.borrow();
-        inner.join_traces.values().filter(|trace| trace.attendee == attendee).cloned().collect()
+        inner.join_traces.values().filter(|trace| trace.attendee == Some(attendee)).cloned().collect()
+    }
+
+    /// How many joins have failed, and were told so.
+    pub fn failed_joins(&self) -> usize {
+        self.inner.borrow().failed_joins.len()
     }
 
     /// What the account's events have told of attendees so far, by their names.

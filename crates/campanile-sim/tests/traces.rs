@@ -66,6 +66,7 @@ fn every_failed_join_says_where_and_why() {
     assert_eq!(failure(&world, &rude), (JoinStep::Joined, "message starts with byte 0x01".into()));
     assert_eq!(failure(&world, &left), (JoinStep::Joined, "the client left".into()));
     assert_eq!(failure(&world, &removed), (JoinStep::Joined, "attendee unavailable".into()));
+    assert!(world.failed_joins() >= 5, "each is told as an event");
     let first =
         world.join_traces(&silent).into_iter().find_map(|trace| trace.failure).expect("it never joined");
     assert_eq!((first.step, first.cause.as_str()), (JoinStep::Joined, "no JOIN came"));

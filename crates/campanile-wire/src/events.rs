@@ -1,5 +1,5 @@
 //! Meeting events in the form in which EventBridge carries them: an envelope that is the same for all services, and a
-//! `detail` of `Chime Meeting State Change`.
+//! `detail` of `Chime Meeting State Change`. Those that the service does not have say so by their `source`.
 
 use serde::{Deserialize, Serialize};
 
@@ -72,9 +72,20 @@ pub enum EventType {
     /// There is no transcription; `message` says why.
     #[serde(rename = "chime:TranscriptionFailed")]
     TranscriptionFailed,
+    /// A connection ended before its media path stood, or was refused at the door. An extension.
+    #[serde(rename = "campanile:AttendeeJoinFailed")]
+    AttendeeJoinFailed,
+    /// ... that of a content share. An extension.
+    #[serde(rename = "campanile:AttendeeContentJoinFailed")]
+    AttendeeContentJoinFailed,
 }
 
 impl EventType {
+    /// Not among the events that the service documents.
+    pub fn is_extension(self) -> bool {
+        matches!(self, EventType::AttendeeJoinFailed | EventType::AttendeeContentJoinFailed)
+    }
+
     /// Whether its detail names the network (`networkType`).
     fn names_network(self) -> bool {
         use EventType::*;
@@ -122,9 +133,9 @@ pub struct Event {
     pub version: String,
     /// A UUID; the same however often the event is delivered.
     pub id: String,
-    /// `Chime Meeting State Change`.
+    /// `Chime Meeting State Change`; of extensions `Campanile Meeting State Change`.
     pub detail_type: String,
-    /// `aws.chime`.
+    /// `aws.chime`; of extensions `campanile`, so that who follows the service's events gets no others.
     pub source: String,
     /// Whose meeting it is.
     pub account: String,
@@ -141,11 +152,15 @@ pub struct Event {
 impl Event {
     /// Of a meeting of `account`, at the time that the detail says.
     pub fn new(id: String, account: String, region: String, detail: Detail) -> Event {
+        let (source, detail_type) = match detail.event_type.is_extension() {
+            false => ("aws.chime", "Chime Meeting State Change"),
+            true => ("campanile", "Campanile Meeting State Change"),
+        };
         Event {
             version: "0".into(),
             id,
-            detail_type: "Chime Meeting State Change".into(),
-            source: "aws.chime".into(),
+            detail_type: detail_type.into(),
+            source: source.into(),
             account,
             time: iso8601(detail.timestamp / 1000),
             region,
@@ -196,6 +211,18 @@ pub struct Detail {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Of a join that failed: the step that was not reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// ... what happened instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// ... what helps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// ... how many more have failed in this meeting since the last such event, and were not told by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub omitted: Option<u32>,
 }
 
 /// Capabilities as events write them: with names in lower case, unlike the API.
@@ -236,6 +263,10 @@ impl Detail {
             transcription_region: None,
             transcription_configuration: None,
             message: None,
+            phase: None,
+            cause: None,
+            remedy: None,
+            omitted: None,
         }
     }
 
@@ -297,6 +328,16 @@ mod tests {
         let members = serde_json::to_value(&detail).unwrap();
         let names: Vec<_> = members.as_object().unwrap().keys().cloned().collect();
         assert_eq!(names, ["eventType", "mediaRegion", "meetingId", "timestamp", "version"]);
+    }
+
+    #[test]
+    fn what_the_service_does_not_tell_is_not_told_in_its_name() {
+        let detail = Detail::of_meeting(EventType::AttendeeJoinFailed, 0, "m".into(), "", "us-east-1");
+        let event = Event::new("id".into(), "210987654321".into(), "us-east-1".into(), detail);
+        let told = serde_json::to_value(&event).unwrap();
+        assert_eq!(told["source"], "campanile");
+        assert_eq!(told["detail-type"], "Campanile Meeting State Change");
+        assert_eq!(told["detail"]["eventType"], "campanile:AttendeeJoinFailed");
     }
 
     #[test]

@@ -90,12 +90,17 @@ async fn serve(state: AppState, meeting_id: String, token: String, mut socket: W
             state.worker.disconnected(session).await;
         }
         Err((why, refusal)) => {
-            if let Some(refusal) = refusal {
-                let (session, unix) = (state.worker.number(), unix_now());
-                state.join_traces.keep(JoinTrace::refused(Instant::now(), unix, session, refusal));
-            }
             let remedy = why.remedy();
             warn!(meeting_id, phase = "Opened", cause = %why, remedy, "a join failed");
+            if let Some(refusal) = refusal {
+                let (session, unix) = (state.worker.number(), unix_now());
+                let trace = JoinTrace::refused(Instant::now(), unix, session, refusal);
+                let now_unix_ms = state.now_unix_ms();
+                // Stored before the close, so that who tries without end waits for the disk. If it cannot be stored, the
+                // store says so; the client gets its answer all the same.
+                let _ = state.call(|registry| registry.note_failed_join(now_unix_ms, &trace)).await;
+                state.join_traces.keep(trace);
+            }
             let code = match why {
                 JoinError::MeetingEnded => close_code::MEETING_ENDED,
                 JoinError::AttendeeUnavailable | JoinError::Locked => close_code::ATTENDEE_UNAVAILABLE,

@@ -127,6 +127,10 @@ impl AppState {
                             }
                             Event::Attendee { subject, what } => registry.note(now_unix_ms, &subject, what),
                             Event::JoinTrace(trace) => self.join_traces.keep(*trace),
+                            Event::JoinFailed(trace) => {
+                                registry.note_failed_join(now_unix_ms, &trace);
+                                self.join_traces.keep(*trace);
+                            }
                             Event::Locked { meeting, inside } => {
                                 registry.set_inside(meeting, inside.into_iter().collect());
                             }

@@ -10,10 +10,13 @@ use serde_json::{Map, Value, json};
 
 /// Traces kept. Each takes some 4 KiB at most, so 40 MiB.
 const TRACES_MAX: usize = 10_000;
-/// ... of one attendee, so that one who tries again and again drives out no other's.
+/// ... of one attendee, so that one who tries again and again drives out no other's; and of all strangers at one meeting.
 const OF_ATTENDEE_MAX: usize = 8;
+/// Failed joins of one meeting that are shown at once.
+const FAILED_SHOWN_MAX: usize = 1_000;
 
-type Whose = (MeetingId, AttendeeId);
+/// Of whom: all who were never given the token that they showed are nobody.
+type Whose = (MeetingId, Option<AttendeeId>);
 
 /// All that is kept.
 #[derive(Debug, Default)]
@@ -42,7 +45,7 @@ impl JoinTraces {
     /// Takes the newest state of a connection's trace.
     pub fn keep(&self, trace: JoinTrace) {
         let mut kept = self.0.lock().expect("no panic while it is held");
-        let whose = (trace.meeting, trace.attendee.id);
+        let whose = (trace.meeting, trace.attendee.map(|attendee| attendee.id));
         let session = trace.session;
         let theirs = kept.of.entry(whose).or_default();
         if let Some(known) = theirs.iter_mut().find(|known| known.session == session) {
@@ -65,9 +68,22 @@ impl JoinTraces {
     /// none, or if they are another account's.
     pub fn of(&self, account: AccountId, meeting: MeetingId, attendee: AttendeeId) -> Option<Value> {
         let kept = self.0.lock().expect("no panic while it is held");
-        let theirs = kept.of.get(&(meeting, attendee))?.iter().filter(|trace| trace.account == account);
+        let theirs = kept.of.get(&(meeting, Some(attendee)))?.iter().filter(|trace| trace.account == account);
         let connections: Vec<_> = theirs.map(shown).collect();
         (!connections.is_empty()).then(|| json!({ "Connections": connections }))
+    }
+
+    /// Those ways into a meeting that came to nothing, newest last, whoever tried, the newest [`FAILED_SHOWN_MAX`]:
+    /// `{"FailedJoins":[...]}`. None are another account's.
+    pub fn failed(&self, account: AccountId, meeting: MeetingId) -> Value {
+        let kept = self.0.lock().expect("no panic while it is held");
+        let here = kept.of.range((meeting, None)..).take_while(|((of, _), _)| *of == meeting);
+        let failed = |trace: &&JoinTrace| trace.account == account && trace.failure.is_some();
+        let mut these: Vec<_> = here.flat_map(|(_, theirs)| theirs).filter(failed).collect();
+        these.sort_unstable_by_key(|trace| trace.session);
+        let newest = these.len().saturating_sub(FAILED_SHOWN_MAX);
+        let shown: Vec<_> = these.into_iter().skip(newest).map(shown).collect();
+        json!({ "FailedJoins": shown })
     }
 }
 
@@ -84,7 +100,7 @@ fn shown(trace: &JoinTrace) -> Value {
         json!({ "Step": format!("{:?}", failure.step), "Cause": failure.cause, "Remedy": failure.remedy })
     });
     json!({
-        "AttendeeId": trace.attendee.to_string(),
+        "AttendeeId": trace.attendee.map(|attendee| attendee.to_string()),
         "OpenedTimestampMs": trace.opened_unix.as_millis() as u64,
         "StepsMs": steps,
         "Failure": failure,

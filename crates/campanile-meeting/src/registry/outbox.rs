@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use campanile_wire::api::TranscriptionConfiguration;
 use campanile_wire::events::{Detail, Event, EventType};
 
+use super::failed_joins::{Ended, EndedMeeting, Told};
 use super::{Admission, AttendeeRecord, MeetingRecord, Registry, Write};
 use crate::awaited::Expected;
 use crate::ids::{AccountId, AttendeeKey, MeetingId};
@@ -69,6 +70,7 @@ pub struct StoredEvents {
     last: BTreeMap<AccountId, u64>,
     /// What had begun and not ended when the process before came to its end: who was in a meeting, whose picture was on.
     standing: BTreeMap<(MeetingId, Option<String>, EventType), OutboxEvent>,
+    ended: Ended,
 }
 
 impl StoredEvents {
@@ -83,7 +85,15 @@ impl StoredEvents {
         self.note_last(event.account, event.sequence);
         let detail = &event.event.detail;
         let place = |what: EventType| (event.meeting, detail.attendee_id.clone(), what);
-        if let Some(begun) = detail.event_type.ends() {
+        if detail.event_type == EventType::MeetingEnded {
+            let ended = EndedMeeting {
+                account: event.account,
+                external_meeting_id: detail.external_meeting_id.clone().unwrap_or_default(),
+                media_region: detail.media_region.clone(),
+                told: Told::default(),
+            };
+            self.ended.add(detail.timestamp, event.meeting, ended);
+        } else if let Some(begun) = detail.event_type.ends() {
             self.standing.remove(&place(begun));
         } else if detail.event_type.lost_by().is_some() {
             self.standing.insert(place(detail.event_type), event);
@@ -139,6 +149,7 @@ impl Registry {
         stored: StoredEvents,
     ) -> BTreeMap<MeetingId, Vec<Expected>> {
         self.numbers = Numbers(stored.last);
+        self.ended = stored.ended;
         let mut expected: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for event in stored.standing.values() {
             if let Some(who) = self.expected_back(event) {

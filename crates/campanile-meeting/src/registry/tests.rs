@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::tokens::JOIN_TOKEN_CHARS;
 use super::*;
-use crate::ids::AttendeeKey;
+use crate::ids::{AttendeeKey, SessionId};
+use crate::trace::JoinTrace;
 
 const KEY: [u8; 32] = [7; 32];
 
@@ -529,4 +530,94 @@ fn a_replica_promotes_by_tokens_of_its_primary_only() {
     refused(&registry, primary, &of_primary); // it is no replica
     registry.delete_attendee(account(1), 0, primary, guest).unwrap();
     refused(&registry, replica, &of_primary);
+}
+
+/// A join that is refused as the doors refuse it, and the events of it.
+fn refused(registry: &mut Registry, now: u64, meeting: MeetingId, token: &str) -> Vec<Detail> {
+    let why = registry.admit(meeting, token).unwrap_err();
+    if let Some(refusal) = registry.refusal(meeting, token, why) {
+        let opened = std::time::Duration::from_millis(now);
+        let trace = JoinTrace::refused(crate::test_start(), opened, SessionId(1), refusal);
+        registry.note_failed_join(now, &trace);
+    }
+    let writes = registry.take_writes().into_iter();
+    let event = |write| if let Write::Event(event) = write { Some(event.event.detail) } else { None };
+    writes.filter_map(event).collect()
+}
+
+#[test]
+fn a_failed_join_is_told_to_the_meetings_owner_with_phase_cause_and_remedy() {
+    let mut registry = registry();
+    let id = registry.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
+    let ann = registry.create_attendee(account(1), 0, id, person("ann")).unwrap();
+    let token = registry.join_token(&ann).reveal().to_owned();
+    registry.take_writes();
+    // A stranger: nobody is named.
+    let told = refused(&mut registry, 1_000, id, "a guess");
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].event_type, EventType::AttendeeJoinFailed);
+    assert_eq!((told[0].timestamp, told[0].attendee_id.as_deref()), (1_000, None));
+    assert_eq!(told[0].cause.as_deref(), Some("attendee unavailable"));
+    assert_eq!(told[0].phase.as_deref(), Some("Opened"));
+    assert!(told[0].remedy.as_deref().is_some_and(|remedy| remedy.contains("join token")));
+    // Whose token it was, though the meeting is over.
+    registry.delete_meeting(account(1), 2_000, id).unwrap();
+    registry.take_writes();
+    for (token, what) in [
+        (token.clone(), EventType::AttendeeJoinFailed),
+        (format!("{token}#content"), EventType::AttendeeContentJoinFailed),
+    ] {
+        let told = refused(&mut registry, 3_000, id, &token);
+        assert_eq!(told[0].event_type, what);
+        assert_eq!(told[0].attendee_id, Some(ann.id.to_string()));
+        assert_eq!(told[0].external_meeting_id.as_deref(), Some("standup"));
+        assert_eq!(told[0].cause.as_deref(), Some("meeting ended"));
+    }
+    // A meeting that never was is nobody's.
+    assert_eq!(refused(&mut registry, 3_000, MeetingId(Uuid::nil()), &token), []);
+}
+
+#[test]
+fn a_flood_of_failed_joins_is_told_within_bounds_and_what_is_left_out_is_counted() {
+    const HOUR: u64 = 3_600_000;
+    let mut registry = registry();
+    let mut make = |token: &str| registry.create_meeting(account(1), 0, meeting(token)).unwrap().id;
+    let (flooded, calm) = (make("flooded"), make("calm"));
+    registry.take_writes();
+    let told: usize = (0..10_000).map(|now| refused(&mut registry, now, flooded, "x").len()).sum();
+    assert_eq!(told, 250);
+    assert_eq!(refused(&mut registry, 10_000, calm, "x").len(), 1, "other meetings are told of as before");
+    let later = refused(&mut registry, HOUR, flooded, "x");
+    assert_eq!(later.iter().map(|detail| detail.omitted).collect::<Vec<_>>(), [Some(9_750)]);
+    assert_eq!(refused(&mut registry, HOUR, flooded, "x")[0].omitted, None);
+    // An account has a bound as well, however many meetings are flooded.
+    let ids: Vec<_> = (0..5)
+        .map(|n| registry.create_meeting(account(2), 0, meeting(&format!("flooded-{n}"))).unwrap().id)
+        .collect();
+    registry.take_writes();
+    let told: usize =
+        ids.iter().map(|id| (0..300).map(|_| refused(&mut registry, 5, *id, "x").len()).sum::<usize>()).sum();
+    assert_eq!(told, 400);
+}
+
+#[test]
+fn who_comes_too_late_is_told_of_also_after_a_restart_and_the_oldest_meetings_are_forgotten() {
+    let mut first = registry();
+    let id = first.create_meeting(account(1), 0, meeting("tok")).unwrap().id;
+    first.delete_meeting(account(1), 1, id).unwrap();
+    let mut stored = StoredEvents::default();
+    for write in first.take_writes() {
+        if let Write::Event(event) = write {
+            stored.add(*event);
+        }
+    }
+    let mut second = registry();
+    second.restore_events(2, stored);
+    assert_eq!(refused(&mut second, 3, id, "x").len(), 1);
+    for n in 0..10_000 {
+        let other = second.create_meeting(account(1), n, meeting("next")).unwrap().id;
+        second.delete_meeting(account(1), n + 2, other).unwrap();
+    }
+    second.take_writes();
+    assert_eq!(refused(&mut second, 20_000, id, "x"), []);
 }

@@ -42,15 +42,15 @@ impl JoinError {
     }
 }
 
-/// A join that was refused although the token is, or was, one of this attendee's: its owner may be told.
+/// A join that was refused at the door of a meeting whose owner is known, and may be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Whose meeting it is.
     pub account: AccountId,
     /// The meeting.
     pub meeting: MeetingId,
-    /// Who wanted to join.
-    pub attendee: AttendeeKey,
+    /// Who wanted to join, if the token is, or was, one of this attendee's; `None` if nobody was ever given it.
+    pub attendee: Option<AttendeeKey>,
     /// Why not.
     pub why: JoinError,
 }
@@ -159,26 +159,28 @@ impl Registry {
         })
     }
 
-    /// Of whom a refused join can be told: `None` for a token that nobody was ever given, and for a meeting whose owner is
-    /// not known any more.
+    /// To whom a refused join can be told, and of whom: `None` for a meeting that never was, or ended so long ago that its
+    /// owner is not known any more.
     pub fn refusal(&self, meeting: MeetingId, token: &str, why: JoinError) -> Option<Refusal> {
-        let entry = self.meetings.get(&meeting)?;
+        let account = self.account_of(meeting)?;
+        Some(Refusal { account, meeting, attendee: self.given_to(meeting, token), why })
+    }
+
+    /// Who was given this token, void ones too.
+    fn given_to(&self, meeting: MeetingId, token: &str) -> Option<AttendeeKey> {
         let (token, content) = match token.strip_suffix(CONTENT_SUFFIX) {
             Some(token) => (token, true),
             None => (token, false),
         };
         let id = claimed_attendee(token)?;
-        // Void tokens too: that one was given out is what may be told.
-        let newest = entry.attendees.get(&id).map_or(0, |attendee| attendee.generation);
+        let attendee = self.meetings.get(&meeting).and_then(|entry| entry.attendees.get(&id));
+        let newest = attendee.map_or(0, |attendee| attendee.generation);
         let mut generations = newest.saturating_sub(VOID_TOKENS_KNOWN)..=newest;
         let given = |generation| {
             let right = self.key.token(id, generation);
             constant_time::verify_slices_are_equal(right.reveal().as_bytes(), token.as_bytes()).is_ok()
         };
-        generations.any(given).then(|| {
-            let attendee = AttendeeKey { id, content };
-            Refusal { account: entry.record.account, meeting, attendee, why }
-        })
+        generations.any(given).then_some(AttendeeKey { id, content })
     }
 
     /// Trades a join token of the primary meeting, shown by an attendee of its replica, for what the data plane must know.

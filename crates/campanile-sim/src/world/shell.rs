@@ -163,6 +163,11 @@ impl Inner {
                 Some(Output::Event(ServiceEvent::JoinTrace(trace))) => {
                     self.join_traces.insert(trace.session, *trace);
                 }
+                Some(Output::Event(ServiceEvent::JoinFailed(trace))) => {
+                    let session = trace.session;
+                    assert!(self.failed_joins.insert(session), "{session:?} has failed twice");
+                    self.join_traces.insert(session, *trace);
+                }
                 Some(Output::Datagrams { to, segment_size, bytes }) => {
                     let Some(at) = self.seats.iter().position(|seat| seat.client.addr == to.addr) else {
                         continue;

@@ -28,6 +28,12 @@ pub(super) fn get_join_trace(
     Ok(Answer::Json(to_json(&traces)))
 }
 
+/// Who did not get into a meeting, strangers included: an extension. Known also after the meeting's end.
+pub(super) fn list_failed_joins(call: &Call<'_>, meeting: MeetingId) -> Result<Answer, ApiError> {
+    let allowed = call.allow_meeting(meeting)?;
+    Ok(Answer::Json(to_json(&call.state.join_traces.failed(allowed.account, meeting))))
+}
+
 /// CreateAttendee.
 pub(super) async fn create(call: Call<'_>, meeting: MeetingId) -> Result<Answer, ApiError> {
     let new = call.json::<AttendeeItem>()?.check()?;

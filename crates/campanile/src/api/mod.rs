@@ -226,8 +226,9 @@ enum Operation {
     GetDrain,
     StartDrain,
     CancelDrain,
-    /// An extension: how an attendee got in, or why not.
+    /// Extensions: how an attendee got in, or why not; and who did not get into a meeting.
     GetJoinTrace,
+    ListFailedJoins,
 }
 
 impl Operation {
@@ -245,6 +246,7 @@ impl Operation {
             Op::ListClientEvents
                 | Op::ListEvents
                 | Op::GetJoinTrace
+                | Op::ListFailedJoins
                 | Op::GetMeetingQuality
                 | Op::ListDataMessages
                 | Op::SendDataMessage
@@ -291,6 +293,7 @@ impl Operation {
             Operation::StartDrain => "StartDrain",
             Operation::CancelDrain => "CancelDrain",
             Operation::GetJoinTrace => "GetJoinTrace",
+            Operation::ListFailedJoins => "ListFailedJoins",
         }
     }
 }
@@ -362,6 +365,7 @@ fn route(method: &Method, path: &str, query: &[(Vec<u8>, Vec<u8>)]) -> Result<Ro
 /// The extension at this path below a meeting, and the attendee named in it.
 fn extension<'p>(method: &str, path: &'p [&'p str]) -> Option<(Operation, Option<&'p &'p str>)> {
     Some(match (method, path) {
+        ("GET", ["failed-joins"]) => (Operation::ListFailedJoins, None),
         ("GET", ["quality"]) => (Operation::GetMeetingQuality, None),
         ("GET", ["data-messages"]) => (Operation::ListDataMessages, None),
         ("POST", ["data-messages"]) => (Operation::SendDataMessage, None),
@@ -422,6 +426,7 @@ async fn answer(
         Operation::ListClientEvents => meetings::list_client_events(call).await,
         Operation::ListEvents => events::list(call).await,
         Operation::GetJoinTrace => attendees::get_join_trace(&call, meeting()?, attendee()?),
+        Operation::ListFailedJoins => attendees::list_failed_joins(&call, meeting()?),
         Operation::GetMeetingQuality => quality::get(call, meeting()?).await,
         Operation::ListDataMessages => data_messages::list(call, meeting()?).await,
         Operation::SendDataMessage => data_messages::send(call, meeting()?).await,

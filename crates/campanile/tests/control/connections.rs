@@ -16,6 +16,7 @@ use campanile::serve;
 use campanile_wire::signaling::{AudioStatus, ServerFrame};
 
 use super::accounts;
+use super::events::events;
 use crate::common::{Binary, Client, TempDir, start};
 use crate::frames::{join, send, until};
 
@@ -191,6 +192,8 @@ async fn a_join_that_came_to_nothing_can_be_looked_up_also_after_the_meeting() {
     assert!(one["Failure"]["Remedy"].as_str().unwrap().contains("look at its own log"));
     client.call("DELETE", &format!("/meetings/{meeting}"), "").await;
     assert_eq!(client.call("GET", &path, "").await.ok(), told);
+    let listed = client.call("GET", &format!("/campanile/v1/meetings/{meeting}/failed-joins"), "").await.ok();
+    assert_eq!(listed["FailedJoins"], told["Connections"]);
     running.stop().await;
 }
 
@@ -215,5 +218,53 @@ async fn a_join_refused_at_the_door_can_be_looked_up_if_the_token_was_once_given
     assert_eq!(failure["Step"], "Opened");
     assert_eq!(failure["Cause"], "attendee unavailable");
     assert!(failure["Remedy"].as_str().unwrap().contains("join token"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn every_failed_join_is_an_event_and_is_listed_strangers_and_latecomers_too() {
+    let directory = TempDir::new();
+    let running = start(&directory).await;
+    let client = Client::of(&running);
+    let meeting = client.create_meeting("tok").await;
+    let ann = client.create_attendee(&meeting, "ann").await;
+    let mut guess = ann.clone();
+    guess["JoinToken"] = "a-guess".into();
+    assert_eq!(close_code(&mut connect(&client, &meeting, &guess).await).await, 4403);
+    drop(connect(&client, &meeting, &ann).await);
+    let failures = async |count: usize| {
+        let of_kind =
+            |(_, event): &(u64, Value)| event["detail"]["eventType"] == "campanile:AttendeeJoinFailed";
+        let told = async {
+            loop {
+                let told = events(&client, &format!("meeting-id={meeting}")).await;
+                let told: Vec<_> = told.into_iter().filter(of_kind).map(|(_, event)| event).collect();
+                if told.len() >= count {
+                    return told;
+                }
+            }
+        };
+        timeout(PATIENCE, told).await.expect("each is told")
+    };
+    let told = failures(2).await;
+    assert_eq!(told[0]["source"], "campanile");
+    assert_eq!(told[0]["detail"]["attendeeId"], Value::Null);
+    assert_eq!(told[1]["detail"]["attendeeId"], ann["AttendeeId"]);
+    assert_eq!(told[1]["detail"]["externalUserId"], "ann");
+    assert_eq!(told[1]["detail"]["phase"], "Joined");
+    client.call("DELETE", &format!("/meetings/{meeting}"), "").await;
+    assert_eq!(close_code(&mut connect(&client, &meeting, &ann).await).await, 4410);
+    let told = failures(3).await;
+    assert_eq!(told[2]["detail"]["cause"], "meeting ended");
+    for event in &told {
+        for member in ["phase", "cause", "remedy"] {
+            assert!(event["detail"][member].is_string(), "{member} of {event}");
+        }
+    }
+    let path = format!("/campanile/v1/meetings/{meeting}/failed-joins");
+    let listed = client.call("GET", &path, "").await.ok();
+    let whose: Vec<_> =
+        listed["FailedJoins"].as_array().unwrap().iter().map(|one| &one["AttendeeId"]).collect();
+    assert_eq!(whose, [&Value::Null, &ann["AttendeeId"], &ann["AttendeeId"]]);
     running.stop().await;
 }
