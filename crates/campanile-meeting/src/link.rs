@@ -135,9 +135,18 @@ pub(crate) struct Downlink {
     pub(crate) rtx_seq: u16,
     pub(crate) codecs: Vec<NegotiatedCodec>,
     pub(crate) extensions: Extensions,
+    /// The client has reported on what it receives here: it knows which section that belongs to.
+    pub(crate) is_reported: bool,
 }
 
 impl Downlink {
+    /// The name of the section, which packets carry until the client is known to know it (RFC 8843 section 9.2). Their
+    /// first ones may overtake the answer that gives their SSRC, and would be taken for another section's.
+    fn name(&self) -> Option<(u8, &[u8])> {
+        let id = self.extensions.mid.filter(|_| !self.is_reported)?;
+        Some((id, self.mid.as_bytes()))
+    }
+
     /// What packets say of their departure, and the room for it, which must be their first extension.
     fn departure(&self, born: Instant) -> (Departure, Option<(u8, &'static [u8])>) {
         match (self.extensions.transport_cc, self.extensions.abs_send_time) {
@@ -365,6 +374,9 @@ impl MediaLink {
         if let Some(audio) = self.audio.as_mut().filter(|audio| audio.ssrc == block.ssrc) {
             audio.copies.note_loss(block.fraction_lost);
         }
+        if let Some(downlink) = self.downlinks.iter_mut().find(|downlink| downlink.ssrc == block.ssrc) {
+            downlink.is_reported = true;
+        }
     }
 
     /// Sends one video packet on a downlink, when the network bears it; false when the subscriber cannot take its codec,
@@ -381,17 +393,18 @@ impl MediaLink {
         let Some(downlink) = self.downlinks.iter_mut().find(|downlink| downlink.mid == mid) else {
             return false;
         };
+        downlink.rtx_seq = downlink.rtx_seq.wrapping_add(is_repair.into());
         let Some(accepted) = downlink.codecs.iter().find(|accepted| accepted.codec.is_same_format(*codec))
         else {
             return false;
         };
         let orientation = [packet.orientation.unwrap_or(0)];
         let mut descriptor = [0; DESCRIPTOR_BYTES_MAX];
-        let mut extensions: [(u8, &[u8]); 3] = [(0, &[]); 3];
+        let mut extensions: [(u8, &[u8]); 4] = [(0, &[]); 4];
         let mut count = 0;
         let (departure, mark) = downlink.departure(self.born);
-        if let Some(mark) = mark {
-            extensions[count] = mark;
+        for extension in [mark, downlink.name()].into_iter().flatten() {
+            extensions[count] = extension;
             count += 1;
         }
         if let (Some(id), Some(_)) = (downlink.extensions.video_orientation, packet.orientation) {
@@ -411,7 +424,6 @@ impl MediaLink {
             });
         }
         let Some(rtx_pt) = accepted.rtx_pt else { return false };
-        downlink.rtx_seq = downlink.rtx_seq.wrapping_add(1);
         let (rtx_ssrc, rtx_seq) = (downlink.rtx_ssrc, downlink.rtx_seq);
         self.peer.send_video(now, Urgency::Repair, departure, |out| {
             write_retransmission(out, rtx_ssrc, rtx_pt, rtx_seq, extensions, numbers, packet);
@@ -439,8 +451,10 @@ impl MediaLink {
         let payload_type = rtx(downlink).unwrap_or_default();
         downlink.rtx_seq = downlink.rtx_seq.wrapping_add(1);
         let (sequence, ssrc) = (downlink.rtx_seq, downlink.rtx_ssrc);
+        let both = [mark, downlink.name().unwrap_or(mark)];
+        let extensions = &both[..1 + usize::from(downlink.name().is_some())];
         self.peer.send_video(now, Urgency::Media, Departure::Numbered, |out| {
-            rtp::write_padding(out, payload_type, sequence, 0, ssrc, &[mark]);
+            rtp::write_padding(out, payload_type, sequence, 0, ssrc, extensions);
         })
     }
 

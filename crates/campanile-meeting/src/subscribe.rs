@@ -211,7 +211,15 @@ impl Meeting {
                 None => {
                     // In the lower half: loss at the start may then not hide a wrap, which SRTP would count wrong.
                     let rtx_seq = cx.rng.next_u32() as u16 & 0x7fff;
-                    link.downlinks.push(Downlink { mid, ssrc, rtx_ssrc, rtx_seq, codecs, extensions });
+                    link.downlinks.push(Downlink {
+                        mid,
+                        ssrc,
+                        rtx_ssrc,
+                        rtx_seq,
+                        codecs,
+                        extensions,
+                        is_reported: false,
+                    });
                 }
             }
         }

@@ -15,7 +15,7 @@ use campanile_media::units::{SeqNo, video_ticks};
 pub(crate) const VP8: u8 = 96;
 pub(crate) const H264: u8 = 102;
 const TRANSPORT_CC: u8 = 3;
-const MID: u8 = 4;
+pub(crate) const MID: u8 = 4;
 const RID: u8 = 10;
 const REPAIRED_RID: u8 = 11;
 /// A browser's packets.
@@ -433,6 +433,8 @@ pub struct Seen {
     pub plis: u64,
     /// Packets received, retransmissions included.
     pub packets: u64,
+    /// Those of them that named their section.
+    pub named: u64,
 }
 
 /// One video section as its receiver sees it.

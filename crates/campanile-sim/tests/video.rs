@@ -323,6 +323,24 @@ fn fifty_who_come_at_once_are_shown_the_last_keyframe_and_cost_no_other() {
     others.iter().for_each(|other| assert_sound(other, &ann));
 }
 
+/// A client that takes up the answer late would else take them for another section's, and some do so for good.
+#[test]
+fn the_first_packets_name_their_section_until_the_client_reports_on_them() {
+    let world = World::new(Seed(20)).network(Conditions::GOOD.losing(0.05));
+    let ann = world.join("ann").publish(Camera::hd());
+    let dan = world.join("dan").publish(Camera::hd());
+    let bob = world.join("bob");
+    assert!(world.run_until(secs(3), || bob.seen(&ann).frames > 0 && bob.seen(&dan).frames > 0));
+    for other in [&ann, &dan] {
+        let seen = bob.seen(other);
+        assert_eq!(seen.named, seen.packets, "all of them");
+    }
+    world.run_for(secs(3));
+    let named = [&ann, &dan].map(|other| bob.seen(other).named);
+    world.run_for(secs(5));
+    assert_eq!([&ann, &dan].map(|other| bob.seen(other).named), named, "none any more");
+}
+
 #[test]
 fn a_subscriber_on_a_bad_network_harms_no_other() {
     let world = World::new(Seed(17));

@@ -8,7 +8,7 @@ use campanile_media::rtp::{self, RtpHeader};
 use rand_core::RngCore;
 
 use super::{Client, Connection, Out};
-use crate::picture::Wire;
+use crate::picture::{MID, Wire};
 
 const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
 const AUDIO_SAMPLES: u32 = 960;
@@ -54,6 +54,10 @@ impl Client {
         // Packets of a subscription that has just ended may still be under way.
         let Some(screen) = screen else { return };
         let repairs = screen.rtx_ssrc == Some(header.ssrc);
+        if let Some(name) = header.extension(bytes, MID) {
+            assert_eq!(name, screen.mid.as_bytes(), "a packet of another section");
+            screen.seen.named += 1;
+        }
         screen.receive(now, &header, payload, repairs);
         if !repairs {
             self.connection.count(now, &header);
