@@ -1,8 +1,18 @@
 // Calls to the HTTP API, signed as an AWS SDK signs them (Signature Version 4): for what the demo does not offer.
-import { createHash, createHmac } from 'node:crypto';
+import { createHash, createHmac, randomUUID } from 'node:crypto';
 
 const sha256 = text => createHash('sha256').update(text).digest('hex');
 const hmac = (key, text) => createHmac('sha256', key).update(text).digest();
+
+/** A meeting made by the API with these members, and how people are invited to it. */
+export async function meet(server, members = {}) {
+  const named = { ClientRequestToken: randomUUID(), ExternalMeetingId: 'story', MediaRegion: 'us-east-1' };
+  const { Meeting } = await call(server, 'POST', '/meetings', { ...named, ...members });
+  const attendees = `/meetings/${Meeting.MeetingId}/attendees`;
+  const invite = async name => ({ Meeting, ...(await call(server, 'POST', attendees, { ExternalUserId: name })) });
+  const remove = invitation => call(server, 'DELETE', `${attendees}/${invitation.Attendee.AttendeeId}`);
+  return { invite, remove };
+}
 
 /** One call to `server`; returns the answer's JSON, and throws what the server said if it refused. */
 export async function call(server, method, path, body) {

@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { createRequire } from 'node:module';
 import net from 'node:net';
@@ -41,11 +41,32 @@ export class Server {
     return server;
   }
 
-  async run(listen, media, more) {
+  /** Starts `campanile serve` on free ports, with these lines as its quotas, and one user who calls its API. */
+  static async serving(...quotas) {
+    const server = new Server();
+    server.dataDir = mkdtempSync(join(tmpdir(), 'campanile-test-'));
+    server.via = [];
+    Object.assign(server, { access_key_id: 'AKIASTORIES000000000', secret_access_key: 'Qm7vT2xR9pLs4dFg6hJk1nBc8wYe3oZa5uXi' });
+    const configuration = join(server.dataDir, 'campanile.toml');
+    writeFileSync(configuration, [
+      'listen = "127.0.0.1:0"', 'media = "127.0.0.1:0"', `data-dir = ${JSON.stringify(join(server.dataDir, 'records'))}`,
+      '[quotas]', ...quotas, '[[account]]', 'id = "111122223333"', '[[account.user]]', 'name = "stories"',
+      `access-key-id = "${server.access_key_id}"`, `secret-access-key = "${server.secret_access_key}"`,
+      'policies = ["AmazonChimeSDK"]',
+    ].join('\n'));
+    await server.runCommand('serve', '--config', configuration);
+    return server;
+  }
+
+  run(listen, media, more) {
     this.more = more;
+    return this.runCommand('dev', '--listen', listen, '--media', media, '--data-dir', this.dataDir, ...more);
+  }
+
+  async runCommand(...given) {
     this.log = [];
     const binary = process.env.CAMPANILE_BIN ?? at('../../target/debug/campanile');
-    const command = [...this.via, binary, 'dev', '--listen', listen, '--media', media, '--data-dir', this.dataDir, '--json', ...more];
+    const command = [...this.via, binary, ...given, '--json'];
     const child = (this.child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] }));
     child.on('error', error => this.log.push(String(error)));
     const keep = line => {

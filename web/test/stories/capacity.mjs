@@ -2,11 +2,13 @@
 // servers that ask to come again.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { call } from '../api.mjs';
-import { BLUE, Gathering, RED, SdkSignalFrame, Server } from '../harness.mjs';
+import { call, meet } from '../api.mjs';
+import { BLUE, Gathering, RED, SdkSignalFrame, Server, shared } from '../harness.mjs';
 
 // MeetingSessionStatusCode
 const AT_CAPACITY = 4;
+const BAD_REQUEST = 11;
+const REMOVED = 22;
 
 /** A server of one's own that has little room, and a meeting on it whose people `come` by their names. */
 async function small(t, ...more) {
@@ -64,6 +66,27 @@ test('whoever comes when the server is full is told so and stays out, and whoeve
   const again = await invited('cat');
   await again.start({ tone: 1870 });
   await ann.hearsOnly(1870, 440);
+});
+
+test('a meeting has as many attendees as it may, and whose place was given to another cannot come back', async t => {
+  const { invite, remove } = await meet(shared.server, { MeetingFeatures: { Attendee: { MaxCount: 2 } } });
+  const meeting = new Gathering(t);
+  const come = async (name, hz) => {
+    const person = await meeting.invite(name, await invite(name));
+    await person.start({ tone: hz });
+    return person;
+  };
+  const [ann, bob] = [await come('ann', 440), await come('bob', 1130)];
+  // The one more learns it from the application, which has no attendee to give.
+  await assert.rejects(invite('cat'), { status: 400 });
+  await remove(bob.invitation);
+  await bob.until('the end with code 22', code => lab.event('stopped', { code }), REMOVED);
+  await come('cat', 1870);
+  await ann.hearsOnly(1870, 440);
+  const again = await meeting.invite('bob', bob.invitation);
+  await again.begin();
+  await again.until('the end with code 11', code => lab.event('stopped', { code }), BAD_REQUEST);
+  assert.deepEqual(await again.ask(() => lab.sockets.map(one => one.closed.code)), [4403]);
 });
 
 test('whoever comes while the server drains is asked to come again, and gets in once it does not', async t => {

@@ -1,6 +1,7 @@
 // How a session ends, or does not: leaving, being removed, meetings that end, cables that break.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { meet } from '../api.mjs';
 import { BLUE, Gathering, Relay, Server, shared } from '../harness.mjs';
 
 // MeetingSessionStatusCode
@@ -52,6 +53,22 @@ test('a meeting that ends, ends for everyone, and nobody can join it any more', 
   await late.begin();
   await endsWith(late, MEETING_ENDED);
   assert.equal(await late.ask(() => lab.sockets.length), 1, 'no second attempt');
+});
+
+test('a meeting whose time is up ends for everyone, and nobody can join it any more', { timeout: 180_000 }, async t => {
+  const server = await Server.serving('lifetime-seconds = 30');
+  t.after(() => server.stop());
+  const { invite } = await meet(server);
+  const meeting = new Gathering(t);
+  const ann = await meeting.invite('ann', await invite('ann'));
+  const late = await meeting.invite('late', await invite('late'));
+  await ann.start();
+  await ann.until('the end', code => lab.event('stopped', { code }), MEETING_ENDED, 60_000);
+  const statuses = await ann.ask(() => lab.frames.filter(one => one.type === 'AUDIO_STATUS').map(one => one.frame.audioStatus.audioStatus));
+  assert.deepEqual(statuses, [410]);
+  await late.begin();
+  await endsWith(late, MEETING_ENDED);
+  assert.deepEqual(await late.ask(() => lab.sockets.map(one => one.closed.code)), [4410]);
 });
 
 test('who joins a second time from elsewhere takes over', async t => {
