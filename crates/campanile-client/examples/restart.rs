@@ -25,8 +25,8 @@ type Failure = Box<dyn std::error::Error>;
 const PATIENCE: Duration = Duration::from_secs(150);
 /// Everybody is to be heard for so long before and after.
 const CALM: Duration = Duration::from_secs(3);
-/// A pause in the packets from which one notices it.
-const PAUSE: Duration = Duration::from_millis(200);
+/// A pause between two packets, which come every 20 ms, that may be an outage: the longest is.
+const PAUSE: Duration = Duration::from_millis(40);
 /// Of those who come back: how long they waited, then each step of the attempt that got in.
 const STEPS: [&str; 5] = [
     "from listening to the attempt that gets in",
@@ -86,7 +86,7 @@ impl Server {
         let stopping = ended.elapsed();
         let (server, start_up) = Server::start(binary, &self.data, &listen, &media)?;
         *self = server;
-        Ok(Restart { stopping, start_up, listens: Instant::now() })
+        Ok(Restart { ended, stopping, start_up, listens: Instant::now() })
     }
 }
 
@@ -98,6 +98,7 @@ impl Drop for Server {
 }
 
 struct Restart {
+    ended: Instant,
     stopping: Duration,
     start_up: Duration,
     listens: Instant,
@@ -191,10 +192,11 @@ async fn measure(
     for client in clients {
         let heard = client.heard.lock().expect("no panic");
         ended += usize::from(heard.ended);
-        let outage = heard.pauses.iter().find(|(_, end)| *end > restart.listens);
-        if let Some((begin, end)) = outage {
+        // Nobody goes without one: the old process is gone before the new one begins.
+        let since = heard.pauses.iter().filter(|(_, end)| *end > restart.ended);
+        if let Some((begin, end)) = since.max_by_key(|(begin, end)| *end - *begin) {
             gaps.push(*end - *begin);
-            from_listening.push(*end - restart.listens);
+            from_listening.push(end.saturating_duration_since(restart.listens));
         }
         if let Some((began, join)) = heard.joins.first() {
             let ends = [join.opened, join.indexed, join.answered, join.started];
