@@ -13,7 +13,7 @@ use campanile_media::peer::framing::{Deframer, frame};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::http::network_of;
 
@@ -28,6 +28,8 @@ const WAITING_BYTES_MAX: usize = 256 * 1024;
 /// A connection to which nothing has been sent for so long belongs to no call: an authentic check is answered at once, and
 /// comes every few seconds.
 const UNUSED_MAX: Duration = Duration::from_secs(15);
+/// Between two words about connections that are refused.
+const REFUSED_TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Bytes read of one connection in one turn: nobody waits longer for their own than for this much of everybody's.
 const BYTES_PER_TURN: usize = 16 * 1024;
 
@@ -41,11 +43,33 @@ pub(crate) struct Tcp {
     /// How many connections each address has.
     counts: HashMap<IpAddr, usize>,
     per_address_max: usize,
+    refused: Refused,
     next: usize,
     /// Connections of which there may be more to read.
     readable: BTreeSet<Token>,
     swept_at: Instant,
     buffer: Box<[u8; BYTES_PER_TURN]>,
+}
+
+/// Connections for which there was no room.
+#[derive(Debug, Default)]
+struct Refused {
+    /// Since the start.
+    count: u64,
+    told_at: Option<Instant>,
+}
+
+impl Refused {
+    /// One more. True if it is to be told: who connects without end must not fill the log.
+    fn note(&mut self, now: Instant) -> bool {
+        self.count += 1;
+        let is_quiet =
+            self.told_at.is_none_or(|told| now.saturating_duration_since(told) >= REFUSED_TOLD_EVERY);
+        if is_quiet {
+            self.told_at = Some(now);
+        }
+        is_quiet
+    }
 }
 
 struct Connection {
@@ -79,6 +103,7 @@ impl Tcp {
             by_address: HashMap::new(),
             counts: HashMap::new(),
             per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
+            refused: Refused::default(),
             next: first.0,
             readable: BTreeSet::new(),
             swept_at: now,
@@ -115,9 +140,15 @@ impl Tcp {
                     return;
                 }
             };
-            let count = self.counts.get(&network_of(address.ip())).copied().unwrap_or(0);
-            if self.connections.len() >= CONNECTIONS_MAX || count >= self.per_address_max {
-                debug!(%address, count, "too many connections for media");
+            let network = network_of(address.ip());
+            let from_there = self.counts.get(&network).copied().unwrap_or(0);
+            if self.connections.len() >= CONNECTIONS_MAX || from_there >= self.per_address_max {
+                if self.refused.note(now) {
+                    warn!(
+                        %network, from_there, in_all = self.connections.len(), refused = self.refused.count,
+                        "too many connections for media over TCP: whoever has UDP takes that, others hear nothing"
+                    );
+                }
                 continue;
             }
             self.next += 1;
@@ -138,7 +169,7 @@ impl Tcp {
             };
             self.connections.insert(token, connection);
             self.by_address.insert(address, token);
-            *self.counts.entry(network_of(address.ip())).or_default() += 1;
+            *self.counts.entry(network).or_default() += 1;
         }
     }
 
@@ -340,6 +371,13 @@ mod tests {
         assert_eq!(world.tcp.poll_timeout(), None);
     }
 
+    #[test]
+    fn who_is_refused_without_end_is_counted_and_told_of_now_and_then() {
+        let (mut refused, began) = (Refused::default(), Instant::now());
+        let told = (0..21).filter(|second| refused.note(began + Duration::from_secs(*second))).count();
+        assert_eq!((told, refused.count), (3, 21));
+    }
+
     #[tokio::test]
     async fn one_address_has_only_so_many_connections_and_others_are_not_kept_out() {
         // Every address of 127/8 is this machine.
@@ -360,6 +398,7 @@ mod tests {
             world.tcp.by_address.contains_key(&stream.local_addr().unwrap())
         };
         assert!(is_taken(&world, &elsewhere) && !is_taken(&world, &third));
+        assert_eq!(world.tcp.refused.count, 1);
         world.tcp.sweep(world.now + UNUSED_MAX + Duration::from_secs(1));
         let later = connect_from(1, server).await;
         while world.tcp.connections.is_empty() {
