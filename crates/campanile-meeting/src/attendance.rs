@@ -34,6 +34,11 @@ impl Attendance {
         *lost |= dropped;
     }
 
+    /// Somebody was here when the process before ended, and events say so still.
+    pub(crate) fn is_here(&mut self, subject: Subject) {
+        self.here.insert(subject.place(), subject);
+    }
+
     /// Some picture may have gone on or off.
     pub(crate) fn note_pictures(&mut self) {
         self.pictures_due = true;
@@ -75,7 +80,8 @@ impl Meeting {
             return;
         }
         let due = std::mem::take(&mut self.attendance.due);
-        let seated = self.sessions.values().flat_map(Session::subjects).map(Subject::place);
+        let seated = self.sessions.values().flat_map(Session::subjects).chain(self.awaited.subjects());
+        let seated = seated.map(Subject::place);
         let here: BTreeSet<Place> = seated.filter(|place| due.contains_key(place)).collect();
         let shown: BTreeSet<AttendeeKey> = self.sources.values().map(|source| source.attendee).collect();
 

@@ -116,6 +116,7 @@ impl Meeting {
         info!(meeting_id = %self.id, "meeting ended");
         self.over = true;
         self.end_sessions(cx, |_| true);
+        self.expect_nobody();
     }
 
     /// The meeting of these sessions is over.
@@ -136,7 +137,8 @@ impl Meeting {
         for content in [true, false] {
             let theirs = AttendeeKey { id: attendee, content };
             self.end_attendee(cx, theirs, AudioStatus::AttendeeRemoved);
-            if let Some(audio_stream_id) = self.awaited.take(theirs) {
+            if let Some((audio_stream_id, subject)) = self.awaited.take(theirs) {
+                self.attendance.note(&subject, false);
                 self.tell_roster(cx, vec![AudioStreamIdInfo::Left { audio_stream_id, dropped: false }]);
                 self.note_participants();
             }

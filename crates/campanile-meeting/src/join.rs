@@ -91,7 +91,10 @@ impl Meeting {
         let silenced =
             self.sessions.values().any(|s| s.attendee.id == attendee.id && s.is_in() && s.silenced);
         let superseded = self.supersede(cx, id, attendee, join.audio_session_id);
-        let awaited = self.awaited.take(attendee);
+        let awaited = self.awaited.take(attendee).map(|(number, subject)| {
+            self.attendance.authorized(&subject).into_iter().for_each(|event| cx.event(event));
+            number
+        });
         let server_side = join.adaption == Adaption::BandwidthProbingAndVideoQuality
             && join.supported_adaptions.contains(&join.adaption);
         let audio_stream_id = self.new_audio_stream_id();

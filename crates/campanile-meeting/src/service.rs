@@ -24,7 +24,6 @@ use crate::meeting::Meeting;
 use crate::registry::{Admission, JoinError, Subject};
 use crate::trace::{Cause, JoinTrace};
 
-pub use crate::awaited::Expected;
 pub use crate::data::DataError;
 
 /// What one worker is given at birth.
@@ -359,7 +358,7 @@ impl MediaService {
 
     /// These were in a meeting when the process before ended: if they come back soon, nobody sees them gone. Before any
     /// of them connects.
-    pub fn expect(&mut self, now: Instant, meeting: MeetingId, people: Vec<Expected>) {
+    pub fn expect(&mut self, now: Instant, meeting: MeetingId, people: Vec<Subject>) {
         let unix = self.clock.unix(now);
         self.meetings.entry(meeting).or_insert_with(|| Meeting::new(meeting, now, unix, &self.config.limits));
         self.with_meeting(now, meeting, |meeting, cx| meeting.expect(cx, people));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use campanile_sim::{Camera, Page, Seed, State, World, millis, secs};
+use campanile_wire::events::EventType::*;
 
 /// For how long a process that starts keeps the places of those who were there before it.
 const GRACE: Duration = secs(10);
@@ -168,6 +169,50 @@ fn after_a_kill_whoever_stays_away_has_dropped_once_the_grace_is_over() {
         assert_eq!(told(page, &pages[0]), [(true, false), (false, true)]);
         assert_eq!(page.client().index.num_participants, 2);
     }
+}
+
+#[test]
+fn a_second_kill_before_everybody_is_back_loses_nobody() {
+    let world = World::new(Seed(12));
+    let pages = gather(&world, 8);
+    let share = world.share(&pages[1], Camera::small());
+    world.run_for(secs(2));
+    pages[0].stays_away();
+    for _ in 0..3 {
+        world.kill_server();
+        world.run_for(millis(100));
+        world.start_server();
+        world.run_for(millis(200));
+        let back = pages.iter().filter(|page| page.client().state == State::Started).count();
+        assert!(back < 7, "somebody is still on the way");
+    }
+    let rest = [&pages[1..], &[share]].concat();
+    until_all_started(&world, &rest, secs(6));
+    world.run_for(GRACE + secs(2));
+    for page in &rest {
+        for other in &rest {
+            let gone = told(page, other).into_iter().filter(|(here, _)| !here).count();
+            assert_eq!(gone, 0, "{} about {}", page.id(), other.id());
+        }
+        assert_eq!(told(page, &pages[0]), [(true, false), (false, true)]);
+        assert_eq!((page.client().roster.len(), page.client().index.num_participants), (8, 7));
+    }
+    // Events say the same: whoever is back was never away, and the one who is not has dropped, once.
+    let ends: Vec<_> = world.told().into_iter().filter(|(_, what)| what.ends().is_some()).collect();
+    assert_eq!(ends, [("p0".into(), AttendeeDropped)]);
+}
+
+#[test]
+fn a_meeting_that_ends_while_somebody_is_awaited_ends_for_them_too() {
+    let world = World::new(Seed(13));
+    let pages = gather(&world, 2);
+    pages.iter().for_each(|page| drop(page.stays_away()));
+    world.kill_server();
+    world.start_server();
+    world.end_meeting();
+    let ends: Vec<_> = world.told().into_iter().filter(|(_, what)| what.ends().is_some()).collect();
+    assert_eq!(ends, [("p0".into(), AttendeeLeft), ("p1".into(), AttendeeLeft)]);
+    assert_eq!((world.population(), world.server_timeout()), ((0, 0), None));
 }
 
 #[test]

@@ -169,10 +169,13 @@ impl Story {
             }
             39 => match self.choose(4) {
                 0 => {
-                    let down = self.choose(3000) as u64;
-                    self.world.kill_server();
-                    self.world.run_for(millis(down));
-                    self.world.start_server();
+                    self.kill();
+                    // And sometimes again, before everybody is back.
+                    if self.choose(3) == 0 {
+                        let up = self.choose(1500) as u64;
+                        self.world.run_for(millis(up));
+                        self.kill();
+                    }
                 }
                 1 => {
                     let drained = self.choose(3000) as u64;
@@ -184,6 +187,14 @@ impl Story {
             },
             _ => {}
         }
+    }
+
+    /// The server dies, and is started again.
+    fn kill(&mut self) {
+        let down = self.choose(3000) as u64;
+        self.world.kill_server();
+        self.world.run_for(millis(down));
+        self.world.start_server();
     }
 
     fn join(&mut self) {

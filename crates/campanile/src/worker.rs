@@ -18,8 +18,8 @@ use axum::body::Bytes;
 use campanile_media::peer::{PeerAddr, Transport};
 use campanile_meeting::ids::{MeetingId, SessionId};
 use campanile_meeting::quality::AudioQuality;
-use campanile_meeting::registry::{Admission, JoinError};
-use campanile_meeting::service::{Expected, MediaService, Output, ServiceConfig, WallClock};
+use campanile_meeting::registry::{Admission, JoinError, Subject};
+use campanile_meeting::service::{MediaService, Output, ServiceConfig, WallClock};
 use campanile_wire::signaling::{ClientFrame, DataMessage, DeliveredMessage, close_code};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -58,7 +58,7 @@ pub struct WorkerConfig {
     /// What all of its choices by chance follow from.
     pub seed: [u8; 32],
     /// Who was in which meeting when the process before ended.
-    pub expected: BTreeMap<MeetingId, Vec<Expected>>,
+    pub expected: BTreeMap<MeetingId, Vec<Subject>>,
     /// Where it tells what the registry has to know. Needs no bound: each event comes of an admitted session's coming or
     /// going.
     pub events: mpsc::UnboundedSender<Event>,

@@ -54,6 +54,9 @@ impl Oracle {
     fn find(&mut self, account: AccountId, id: MeetingId) -> Option<&mut OracleMeeting> {
         self.meetings.iter_mut().find(|meeting| meeting.account == account && meeting.id == id)
     }
+    fn awaited(&self) -> BTreeSet<(MeetingId, AttendeeId)> {
+        self.joined.iter().map(|(_, meeting, attendee)| (*meeting, *attendee)).collect()
+    }
     fn end(&mut self, id: MeetingId) {
         let over = |meeting: &mut OracleMeeting| meeting.id == id || meeting.primary == Some(id);
         for meeting in self.meetings.extract_if(.., over).collect::<Vec<_>>() {
@@ -108,7 +111,8 @@ impl Disk {
             }
         }
     }
-    fn start(&self, seed: u64, now: u64) -> Registry {
+    /// A new process, and whom it expects back.
+    fn start(&self, seed: u64, now: u64) -> (Registry, BTreeSet<(MeetingId, AttendeeId)>) {
         let rng = ChaCha12Rng::seed_from_u64(seed);
         let mut registry = Registry::new(JoinTokenKey::new(&[7; 32]), 1, rng).with_limits(LIMITS);
         let meetings = self.meetings.values().map(|text| serde_json::from_str(text).unwrap()).collect();
@@ -116,8 +120,9 @@ impl Disk {
         registry.restore(now, meetings, attendees);
         let mut events = StoredEvents::default();
         self.events.values().for_each(|event| events.add(event.clone()));
-        registry.restore_events(now, events);
-        registry
+        let expected = registry.restore_events(now, events).into_values().flatten();
+        let place = |subject: Subject| (subject.place().0, subject.place().1.id);
+        (registry, expected.map(place).collect())
     }
     fn told(&self) -> Tally {
         let mut told = Tally::new();
@@ -136,7 +141,7 @@ fn run(seed: u64, kills: bool) {
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     let mut pick = move |n: u64| rng.next_u64() % n;
     let (mut disk, mut oracle, mut now) = (Disk::default(), Oracle::default(), 1_000);
-    let mut registry = disk.start(seed, now);
+    let (mut registry, _) = disk.start(seed, now);
     let account = |n: u64| -> AccountId { format!("{:012}", n + 1).parse().unwrap() };
     for step in 0..STEPS {
         let who = account(pick(ACCOUNTS));
@@ -334,12 +339,20 @@ fn run(seed: u64, kills: bool) {
         }
         disk.write(registry.take_writes());
         if kills && pick(10) == 0 {
-            registry = disk.start(seed + step as u64, now);
+            let expected;
+            (registry, expected) = disk.start(seed + step as u64, now);
             // Nobody is present after a start, and everybody has the time to come back.
             oracle.meetings.iter_mut().for_each(|meeting| meeting.idle_since = Some(now));
+            // Whoever has a record in a primary meeting is expected back; the others have dropped.
             for (account, meeting, attendee) in std::mem::take(&mut oracle.joined) {
-                oracle.tell(account, EventType::AttendeeDropped, meeting, Some(attendee));
+                let known = oracle.find(account, meeting).filter(|meeting| meeting.primary.is_none());
+                if known.is_some_and(|meeting| meeting.attendees.contains_key(&attendee)) {
+                    oracle.joined.insert((account, meeting, attendee));
+                } else {
+                    oracle.tell(account, EventType::AttendeeDropped, meeting, Some(attendee));
+                }
             }
+            assert_eq!(expected, oracle.awaited(), "{context}");
             disk.write(registry.take_writes());
             assert_eq!(disk.told(), oracle.told, "{context}: no event is lost, and none told twice");
         }

@@ -8,7 +8,6 @@ use campanile_wire::events::{Detail, Event, EventType};
 
 use super::failed_joins::{Ended, EndedMeeting, Told};
 use super::{Admission, AttendeeRecord, MeetingRecord, Registry, Write};
-use crate::awaited::Expected;
 use crate::ids::{AccountId, AttendeeKey, MeetingId};
 
 /// An event as it is stored.
@@ -140,32 +139,30 @@ impl MeetingRecord {
 }
 
 impl Registry {
-    /// Takes up where the process before ended. Whoever was in a meeting then has lost the connection with it: they are
-    /// told to have dropped now, and will have joined again when they come back. Returns those, by meeting, whom the media
-    /// side may expect back; a replica's people are nothing to anybody, and not among them.
+    /// Takes up where the process before ended. Whoever was in a meeting then has lost the connection with it. Returns those,
+    /// by meeting, whom the media side is to expect back: it tells of them if they do not come, or once their meeting is
+    /// over. All the others are told to have dropped now, and will have joined again when they come back: a replica's people,
+    /// who are nothing to anybody, and those whose records are gone. No picture is on any more.
     pub fn restore_events(
         &mut self,
         now_unix_ms: u64,
         stored: StoredEvents,
-    ) -> BTreeMap<MeetingId, Vec<Expected>> {
+    ) -> BTreeMap<MeetingId, Vec<Subject>> {
         self.numbers = Numbers(stored.last);
         self.ended = stored.ended;
         let mut expected: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for event in stored.standing.values() {
-            if let Some(who) = self.expected_back(event) {
+        for event in stored.standing.into_values() {
+            if let Some(who) = self.expected_back(&event) {
                 expected.entry(event.meeting).or_default().push(who);
-            }
-        }
-        for OutboxEvent { account, meeting, event, .. } in stored.standing.into_values() {
-            if let Some(event_type) = event.detail.event_type.lost_by() {
-                let detail = Detail { event_type, timestamp: now_unix_ms, ..event.detail };
-                self.tell_of(account, meeting, detail);
+            } else if let Some(event_type) = event.event.detail.event_type.lost_by() {
+                let detail = Detail { event_type, timestamp: now_unix_ms, ..event.event.detail };
+                self.tell_of(event.account, event.meeting, detail);
             }
         }
         expected
     }
 
-    fn expected_back(&self, event: &OutboxEvent) -> Option<Expected> {
+    fn expected_back(&self, event: &OutboxEvent) -> Option<Subject> {
         let content = match event.event.detail.event_type {
             EventType::AttendeeJoined => false,
             EventType::AttendeeContentJoined => true,
@@ -174,7 +171,14 @@ impl Registry {
         let entry = self.meetings.get(&event.meeting).filter(|entry| entry.record.primary.is_none())?;
         let id = event.event.detail.attendee_id.as_ref()?.parse().ok()?;
         let external_user_id = entry.attendees.get(&id)?.external_user_id.clone();
-        Some(Expected { attendee: AttendeeKey { id, content }, external_user_id })
+        Some(Subject {
+            account: entry.record.account,
+            meeting: event.meeting,
+            external_meeting_id: entry.record.external_meeting_id.clone(),
+            media_region: entry.record.media_region.clone(),
+            attendee: AttendeeKey { id, content },
+            external_user_id,
+        })
     }
 
     /// The media side tells what has happened to somebody. No record changes.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use campanile_meeting::ids::AttendeeKey;
-use campanile_meeting::service::{Command, Expected, MediaService};
+use campanile_meeting::ids::{AttendeeKey, MeetingId};
+use campanile_meeting::registry::Subject;
+use campanile_meeting::service::{Command, MediaService};
+use campanile_wire::api::Capabilities;
 use campanile_wire::events::EventType;
 use rand_core::RngCore as _;
 
@@ -60,24 +62,29 @@ impl Inner {
         self.service = MediaService::new(service_config(self.limits), self.clock, seed);
     }
 
-    /// As the shell does: the store knows who was in the meeting, and the registry tells that they have dropped.
+    /// As the shell does: the store knows who was in the meeting, and the registry tells of those who are not expected back
+    /// that they have dropped.
     fn expect_back(&mut self) {
         let was_here = std::mem::take(&mut self.told.standing);
-        let people = was_here.into_iter().filter_map(|(meeting, attendee, what)| {
-            let content = match what {
-                EventType::AttendeeJoined => false,
-                EventType::AttendeeContentJoined => true,
-                _ => return None,
-            };
-            let attendee = AttendeeKey { content, ..attendee };
-            let seat = self.seats.iter().find(|seat| seat.client.attendee.id == attendee.id)?;
-            let known = meeting == self.meeting && !self.removed.contains(&attendee.id);
-            known.then(|| Expected { attendee, external_user_id: seat.client.name.clone() })
-        });
-        let people = people.collect();
-        if !self.over {
-            self.service.expect(self.now, self.meeting, people);
+        let (mut people, mut standing) = (Vec::new(), was_here.clone());
+        for place @ (meeting, attendee, what) in was_here {
+            match self.expected_back(meeting, attendee, what) {
+                Some(subject) => people.push(subject),
+                None => drop(standing.remove(&place)),
+            }
         }
+        self.told.standing = standing;
+        self.service.expect(self.now, self.meeting, people);
+    }
+
+    fn expected_back(&self, meeting: MeetingId, attendee: AttendeeKey, what: EventType) -> Option<Subject> {
+        if !matches!(what, EventType::AttendeeJoined | EventType::AttendeeContentJoined) {
+            return None;
+        }
+        let seat = self.seats.iter().find(|seat| seat.client.attendee.id == attendee.id)?;
+        let known = meeting == self.meeting && !self.over && !self.removed.contains(&attendee.id);
+        let admission = || self.admission(attendee, seat.client.name.clone(), Capabilities::ALL);
+        known.then(|| admission().subject())
     }
 
     /// The connection attempt of this client fails, as it learns a network's delay later.

@@ -48,7 +48,12 @@ impl Inner {
         self.drain();
     }
 
-    fn admission(&self, attendee: AttendeeKey, name: String, capabilities: Capabilities) -> Admission {
+    pub(super) fn admission(
+        &self,
+        attendee: AttendeeKey,
+        name: String,
+        capabilities: Capabilities,
+    ) -> Admission {
         Admission {
             meeting: self.meeting,
             primary: None,
