@@ -2,6 +2,7 @@
 // counting canvas for a face, and instruments on what arrives. Nothing here decides what is right; stories do.
 import * as sdk from 'amazon-chime-sdk-js';
 import { SdkSignalFrame } from 'amazon-chime-sdk-js/build/signalingprotocol/SignalingProtocol.js';
+import { playFilm, recordFilm, watchMarks } from './film.js';
 
 const FRAME_NAMES = Object.fromEntries(Object.entries(SdkSignalFrame.Type).map(([name, number]) => [number, name]));
 
@@ -287,6 +288,32 @@ async function shareOn(face, toneHz, rightHz) {
   await av.startContentShare(shared);
 }
 
+/** Shares a film from a file, with a tone on each side, in stereo at so many bits a second. */
+async function shareFilm(picture, leftHz, rightHz, audioBps) {
+  const film = await recordFilm(audioContext(), picture, stereoStream(leftHz, rightHz));
+  shared = await playFilm(film);
+  // The client has no profile of its own for stereo below 128 kbit/s.
+  class Stereo extends sdk.AudioProfile {
+    isStereo() { return true; }
+  }
+  av.setContentAudioProfile(new Stereo(audioBps));
+  await av.startContentShare(shared);
+  return film.size;
+}
+
+let marks;
+/** Begins to watch for a film's marks: in the tile of someone and in all that is heard, or in one's own share before it is
+ *  sent. */
+async function watchFilm(attendeeId) {
+  let element = attendeeId && tileOf(attendeeId).element;
+  if (!element) {
+    element = Object.assign(document.createElement('video'), { muted: true, srcObject: shared });
+    document.body.append(element);
+    await element.play();
+  }
+  marks = await watchMarks(audioContext(), element, (attendeeId ? ear.srcObject : shared).getAudioTracks()[0]);
+}
+
 // ---- instruments ---------------------------------------------------------------------------------------------
 
 /** FFT bins of 2.9 Hz: narrow enough to tell two voices apart, 341 ms long. */
@@ -416,8 +443,9 @@ const framesIn = type => frames.filter(one => !one.out && one.type === type).len
 
 const lab = {
   sdk, frames, sockets, peers, events, tiles, volumes,
-  prepare, join, cameraOn, cameraOff, shareOn, hear, hearSides, hearNow, see, readTile, stats, sending, framesOut, framesIn,
+  prepare, join, cameraOn, cameraOff, shareOn, shareFilm, watchFilm, hear, hearSides, hearNow, see, readTile, stats, sending, framesOut, framesIn,
   get av() { return av; },
+  get marks() { return marks; },
   get session() { return session; },
   get self() { return self; },
   rawSend: bytes => newest.send(bytes),

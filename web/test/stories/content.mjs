@@ -1,7 +1,7 @@
 // Sharing a screen: a second session of the same person.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Gathering, GREEN, RED, YELLOW } from '../harness.mjs';
+import { BLUE, Gathering, GREEN, RED, YELLOW } from '../harness.mjs';
 
 test('trap 35: a shared screen starts, is seen and heard by others, and stops', async t => {
   const meeting = new Gathering(t);
@@ -51,6 +51,40 @@ test('the music of a shared screen is heard in stereo by whoever asks for it, an
   t.diagnostic(`bob: ${LEFT_HZ} and ${RIGHT_HZ} Hz at ${levels.left} dB on the left, ${levels.right} dB on the right`);
   await bob.until('ann in the middle', hz => lab.hearSides(hz).every(([level]) => level > -45), 440);
   await cat.until('both tones', pitches => lab.hear(...pitches)?.every(level => level > -45), [LEFT_HZ, RIGHT_HZ]);
+});
+
+test('a film from a file is seen and heard in stereo; printed is how far its sound is from its picture', async t => {
+  const meeting = new Gathering(t);
+  const [LEFT_HZ, RIGHT_HZ] = [660, 1870];
+  const MARKS = 5;
+  const ann = await meeting.join('ann', { muted: true });
+  const bob = await meeting.join('bob', { muted: true, stereo: true });
+  const film = { colour: BLUE, width: 1280, height: 720, fps: 15, marks: 3 };
+  const bytes = await ann.ask(given => lab.shareFilm(...given), [film, LEFT_HZ, RIGHT_HZ, 64_000]);
+  const content = `${ann.id}#content`;
+  await bob.seesColour(content, BLUE);
+  await bob.until('it in its own size', id => lab.see(id).width === 1280 && lab.see(id).height === 720, content);
+  await bob.until(
+    'each tone on its own side',
+    pitches => {
+      const [left, right] = lab.hearSides(...pitches) ?? [];
+      return left?.[0] > -45 && left[1] < left[0] - 20 && right[1] > -45 && right[0] < right[1] - 20;
+    },
+    [LEFT_HZ, RIGHT_HZ],
+  );
+  await Promise.all([ann.ask(() => lab.watchFilm()), bob.ask(id => lab.watchFilm(id), content)]);
+  const received = await bob.until(
+    `${MARKS} marks`,
+    count => lab.marks.delays().length >= count && lab.marks.delays(),
+    MARKS,
+    60_000,
+  );
+  const sent = await ann.ask(() => lab.marks.delays());
+  const { frames, watchedMs } = await bob.ask(id => lab.see(id), content);
+  const figures = delays => `${delays.map(Math.round).join(', ')} ms`;
+  t.diagnostic(`a film of ${Math.round(bytes / 1024)} KiB; ${((frames * 1000) / watchedMs).toFixed(1)} pictures a second arrive`);
+  t.diagnostic(`its sound after its picture, as sent: ${figures(sent)}`);
+  t.diagnostic(`as seen and heard by the other: ${figures(received)}`);
 });
 
 test('a third screen is refused while two are shared', async t => {
