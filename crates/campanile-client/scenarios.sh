@@ -69,6 +69,7 @@ run() {
 }
 
 run large --meetings 1 --attendees 250 --speakers 3 --join-rate 25 --light 0.9
+run storm --meetings 1 --attendees 200 --speakers 2 --join-rate 50 --light 0.95
 run many --meetings 50 --attendees 5 --speakers 1 --join-rate 25 --light 0.6
 run broadcast --meetings 1 --attendees 301 --speakers 1 --publishers 1 --join-rate 25 --light 0.97 --quiet
 run grid --meetings 1 --attendees 25 --speakers 3 --publishers 25 --simulcast --small --join-rate 10
