@@ -16,7 +16,7 @@ fn three(seed: u64) -> (World, [Page; 3]) {
 
 #[test]
 fn three_meet_over_a_lossy_network() {
-    let (world, pages) = three(7);
+    let (world, pages) = three(8);
     world.run_for(secs(10));
     for (at, page) in pages.iter().enumerate() {
         page.sends("chat", &format!("from {at}"), millis(0));
