@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 
 use crate::generator::{TICK, speech};
 use crate::system::{Thread, pin_generator, resident};
-use crate::{Failure, Plan, plain};
+use crate::{Failure, Plan, hall, plain};
 
 /// As the product names its thread.
 const WORKER: &str = "media-worker";
@@ -34,10 +34,15 @@ const GCM_TAG_BYTES: usize = 16;
 /// A tenth of a second of tone every half a second, in samples.
 const BURST: usize = 4_800;
 const BURST_PERIOD: usize = 24_000;
-/// Meetings in turn: in each, the speaker's packets come at another moment between the server's ticks, and keep to it.
-const MEETINGS_DELAYED: u32 = 12;
+/// Meetings at once: in each, the speaker's packets come at another moment between the server's ticks, and keep to it.
+const MEETINGS_DELAYED: usize = 12;
+/// By then a jitter buffer has forgotten what it believed before it had seen anything, as it has when people who have been
+/// there for a while begin to speak.
+const SETTLED: Duration = Duration::from_secs(10);
 /// For one person to get in.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Those who are in already are heard of so often while others get in, or the server would give them up.
+const HEARD_OF: Duration = Duration::from_secs(1);
 /// A tenth of a second between looks at what ICE and DTLS have to do.
 const TIMERS_TICKS: u32 = 5;
 /// Meetings that everybody has left, how long the server keeps their people's places, and how long it is watched after.
@@ -66,8 +71,13 @@ pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<(), Failure> {
     println!("| over SRTP | share of a core | per person and tick | delivered | |\n|---|---|---|---|---|");
     for case in CASES.iter().filter(|case| !plan.short || case.meetings * case.people <= 1_000) {
         let mut bench = Bench::start(&frames)?;
+        let mut heard_of = Instant::now();
         for number in 0..case.meetings * case.people {
             bench.join(number / case.people, number % case.people < case.talkers)?;
+            if heard_of.elapsed() > HEARD_OF {
+                bench.run(TICK)?;
+                heard_of = Instant::now();
+            }
         }
         bench.run(plan.warm)?;
         let (before, _) = bench.thread.so_far()?;
@@ -95,7 +105,7 @@ pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<(), Failure> {
                 bench.bare_cost()?
             );
         }
-        bench.worker.stop();
+        bench.stop();
     }
     delay(plan)?;
     empty_meetings()
@@ -220,6 +230,12 @@ impl<'a> Bench<'a> {
         Ok(traffic)
     }
 
+    /// Whoever looks after the people goes first, so that nobody complains of the server's going.
+    fn stop(self) {
+        drop(self.runtime);
+        self.worker.stop();
+    }
+
     /// Microseconds to seal 20 ms of silence for one person and send it by one system call.
     fn bare_cost(&mut self) -> Result<f64, Failure> {
         const ROUNDS: u32 = 100;
@@ -309,27 +325,56 @@ impl Person {
 }
 
 /// How long bursts of a tone take through the server: from the moment at which a packet could be there at the earliest, to
-/// the moment at which the packet is there that sounds at the same height of the burst.
+/// the moment at which the packet is there that sounds at the same height of the burst. So the speaker's own codec does
+/// not count; the look-ahead of the mixer's does.
 fn delay(plan: &Plan) -> Result<(), Failure> {
     let (packets, onsets) = bursts()?;
-    println!("\n| delay added by the server | median | 99 % | most | bursts |\n|---|---|---|---|---|");
+    println!(
+        "\n| delay added by the server | median | 99 % | most | bursts | invented |\n|---|---|---|---|---|---|"
+    );
     for jitter in [Duration::ZERO, Duration::from_millis(30)] {
-        let mut delays_ms = Vec::new();
-        for _ in 0..MEETINGS_DELAYED {
-            let mut bench = Bench::start(&packets)?;
-            bench.join(0, true)?;
-            bench.join(0, false)?;
-            let measured = plan.measured / MEETINGS_DELAYED;
-            delays_ms.extend(bench.follow_bursts(plan.warm, measured, jitter, &onsets)?);
-            bench.worker.stop();
+        let mut bench = Bench::start(&packets)?;
+        for number in 0..2 * MEETINGS_DELAYED {
+            bench.join(number / 2, number % 2 == 0)?;
         }
+        let Bench { worker, runtime, people, .. } = &mut bench;
+        let mut lines = Vec::new();
+        for (meeting, pair) in people.chunks_exact_mut(2).enumerate() {
+            let [speaker, listener] = pair else { unreachable!("two at a time") };
+            lines.push(Line::new(meeting, speaker, listener, jitter)?);
+        }
+        let mut run = |time: Duration| -> Result<(), Failure> {
+            let end = Instant::now() + time;
+            while Instant::now() < end {
+                for line in &mut lines {
+                    line.go_on(&packets, &onsets)?;
+                }
+                std::thread::sleep(Duration::from_micros(300));
+            }
+            Ok(())
+        };
+        let invented = || -> u64 {
+            let meeting =
+                |meeting| runtime.block_on(worker.audio_quality(hall::admission(meeting, 0).meeting));
+            let legs = (0..MEETINGS_DELAYED).flat_map(meeting);
+            legs.map(|leg| leg.uplink.concealed_samples).sum()
+        };
+        run(plan.warm.max(SETTLED))?;
+        let (began, before) = (Instant::now(), invented());
+        run(plan.measured)?;
+        let invented = samples((invented() - before) as usize).as_secs_f64();
+        let invented = invented / (began.elapsed().as_secs_f64() * MEETINGS_DELAYED as f64);
+        let heard = lines.iter().flat_map(|line| &line.delays_ms).filter(|(at, _)| *at > began);
+        let mut delays_ms: Vec<f64> = heard.map(|(_, delay_ms)| *delay_ms).collect();
+        bench.stop();
         delays_ms.sort_by(f64::total_cmp);
         let at = |share: f64| delays_ms.get((share * (delays_ms.len() as f64 - 1.0)) as usize);
         let [median, most_of, most] = [0.5, 0.99, 1.0].map(|share| at(share).copied().unwrap_or(f64::NAN));
         println!(
-            "| {} ms of jitter on the way in | {median:.1} ms | {most_of:.1} ms | {most:.1} ms | {} |",
+            "| {} ms of jitter on the way in | {median:.1} ms | {most_of:.1} ms | {most:.1} ms | {} | {:.2} % |",
             jitter.as_millis(),
-            delays_ms.len()
+            delays_ms.len(),
+            100.0 * invented,
         );
     }
     Ok(())
@@ -395,53 +440,86 @@ impl Ear {
     }
 }
 
-impl Bench<'_> {
-    /// Delays in ms of all bursts after `warm`: person 0 makes them and person 1 hears them.
-    fn follow_bursts(
-        &mut self,
-        warm: Duration,
-        measured: Duration,
+/// One who makes bursts, one who hears them, and the network before the server.
+struct Line<'a> {
+    speaker: &'a mut Person,
+    listener: &'a mut Person,
+    /// When the speaker's first packet is made; the next each a tick later.
+    start: Instant,
+    tick: u32,
+    jitter: Duration,
+    noise: u32,
+    in_flight: Vec<(Instant, u32)>,
+    ear: Ear,
+    /// When a burst was heard, and how long it took.
+    delays_ms: Vec<(Instant, f64)>,
+}
+
+impl<'a> Line<'a> {
+    /// The speaker begins at a moment between the server's ticks that is this meeting's own: as many people, evenly spread.
+    fn new(
+        meeting: usize,
+        speaker: &'a mut Person,
+        listener: &'a mut Person,
         jitter: Duration,
-        onsets: &[usize],
-    ) -> Result<Vec<f64>, Failure> {
-        let [speaker, listener] = &mut self.people[..] else { return Err("two people are needed".into()) };
+    ) -> Result<Line<'a>, Failure> {
         (speaker.opens, listener.opens) = (u16::MAX, 1);
-        let (start, mut ear, mut noise) = (Instant::now(), Ear::new()?, 1u32);
-        let (mut tick, mut in_flight, mut delays_ms) = (0u32, Vec::<(Instant, u32)>::new(), Vec::new());
-        while start.elapsed() < warm + measured {
-            let now = Instant::now();
-            while start + TICK * tick <= now {
-                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                in_flight.push((start + TICK * tick + jitter * (noise >> 16) / 0xffff, tick));
-                listener.send(tick, 127, &SILENCE)?;
-                tick += 1;
+        let begun = Instant::now();
+        listener.receive()?;
+        let ticked = loop {
+            listener.receive()?;
+            match listener.heard.first() {
+                Some((at, _)) => break *at,
+                None if begun.elapsed() > PATIENCE => return Err("the server sends nothing".into()),
+                None => std::thread::sleep(Duration::from_micros(100)),
             }
-            for at in (0..in_flight.len()).rev().filter(|at| in_flight[*at].0 <= now).collect::<Vec<_>>() {
-                let (_, number) = in_flight.remove(at);
-                // The sender's own level would need a look at each packet; bursts are always loud enough to be heard.
-                speaker.send(number, 15, &self.frames[number as usize % self.frames.len()])?;
-            }
-            for person in [&mut *speaker, &mut *listener] {
-                person.receive()?;
-                if tick.is_multiple_of(TIMERS_TICKS) {
-                    person.transport.handle_timeout(now);
-                }
-                person.flush()?;
-            }
-            for (at, packet) in &listener.heard {
-                let Some(onset) = ear.hear(packet)? else { continue };
-                let heard = *at + samples(onset);
-                let round = self.frames.len() * FRAME_SAMPLES;
-                let sent =
-                    (0..).flat_map(|n| onsets.iter().map(move |onset| start + samples(n * round + onset)));
-                let latest = sent.take_while(|sent| *sent <= heard).last();
-                if let Some(sent) = latest.filter(|_| heard > start + warm) {
-                    delays_ms.push((heard - sent).as_secs_f64() * 1e3);
-                }
-            }
-            std::thread::sleep(Duration::from_micros(300));
+        };
+        Ok(Line {
+            speaker,
+            listener,
+            start: ticked + TICK * meeting as u32 / MEETINGS_DELAYED as u32,
+            tick: 0,
+            jitter,
+            noise: meeting as u32,
+            in_flight: Vec::new(),
+            ear: Ear::new()?,
+            delays_ms: Vec::new(),
+        })
+    }
+
+    /// Sends what is due and listens to what has come.
+    fn go_on(&mut self, packets: &[Vec<u8>], onsets: &[usize]) -> Result<(), Failure> {
+        let now = Instant::now();
+        while self.start + TICK * self.tick <= now {
+            self.noise = self.noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let late = self.jitter * (self.noise >> 16) / 0xffff;
+            self.in_flight.push((self.start + TICK * self.tick + late, self.tick));
+            self.listener.send(self.tick, 127, &SILENCE)?;
+            self.tick += 1;
         }
-        Ok(delays_ms)
+        for (_, number) in self.in_flight.extract_if(.., |(due, _)| *due <= now) {
+            // The sender's own level would need a look at each packet; bursts are always loud enough to be heard.
+            self.speaker.send(number, 15, &packets[number as usize % packets.len()])?;
+        }
+        for person in [&mut *self.speaker, &mut *self.listener] {
+            person.receive()?;
+            if self.tick.is_multiple_of(TIMERS_TICKS) {
+                person.transport.handle_timeout(now);
+            }
+            person.flush()?;
+        }
+        for (at, packet) in &self.listener.heard {
+            let Some(onset) = self.ear.hear(packet)? else { continue };
+            let heard = *at + samples(onset);
+            let round = packets.len() * FRAME_SAMPLES;
+            let sent = (0..)
+                .flat_map(|n| onsets.iter().map(move |onset| samples(n * round + onset)))
+                .map(|sent| self.start + sent);
+            if let Some(sent) = sent.take_while(|sent| *sent <= heard).last() {
+                self.delays_ms.push((*at, (heard - sent).as_secs_f64() * 1e3));
+            }
+        }
+        Ok(())
     }
 }
 
