@@ -78,6 +78,22 @@ pub enum Signal {
     Music = sys::OPUS_SIGNAL_MUSIC as isize,
 }
 
+/// How an encoder codes (RFC 6716 section 2). What `Hybrid` is for wide band and below is SILK alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// As libopus thinks best, by rate and by what it hears.
+    Auto = sys::OPUS_AUTO as isize,
+    /// Speech below 8 kHz by SILK, what is above by CELT.
+    Hybrid = 1001,
+    /// CELT alone.
+    Celt = 1002,
+}
+
+/// Requests of libopus' own test program and of its multistream encoder, which the public header leaves out. The library
+/// is built from the source that comes with its bindings, so that they cannot be missing.
+const SET_FORCE_MODE_REQUEST: c_int = 11_002;
+const GET_VOICE_RATIO_REQUEST: c_int = 11_019;
+
 /// The highest frequencies that an encoder keeps (RFC 6716 section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bandwidth {
@@ -165,6 +181,21 @@ impl Encoder {
     /// The effort from now on, 0 (least) to 10. Fails with `BadArgument` beyond.
     pub fn set_complexity(&mut self, complexity: u8) -> Result<(), OpusError> {
         self.set(sys::OPUS_SET_COMPLEXITY_REQUEST, c_int::from(complexity))
+    }
+
+    /// The coding mode from now on; [`Application::Celt`] knows but one.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.set(SET_FORCE_MODE_REQUEST, mode as c_int).expect("every encoder knows every mode");
+    }
+
+    /// How likely libopus thinks that the last frame was speech rather than music, 0 to 100. `None` if it has not looked: it
+    /// does from complexity 7 on, under [`Signal::Auto`], and keeps its last word through digital silence.
+    pub fn speech_percent(&self) -> Option<u8> {
+        let mut percent: sys::opus_int32 = -1;
+        // SAFETY: `state` is a live encoder, and this request takes a pointer to one integer, which it writes.
+        let code =
+            unsafe { sys::opus_encoder_ctl(self.state.as_ptr(), GET_VOICE_RATIO_REQUEST, &raw mut percent) };
+        check(code).ok().and_then(|_| u8::try_from(percent).ok())
     }
 
     /// Becomes what `other` is, settings and all sound heard so far: from here on both make the same packets of the same

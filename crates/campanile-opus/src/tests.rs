@@ -131,6 +131,33 @@ fn a_copied_encoder_goes_on_where_the_other_was() {
 }
 
 #[test]
+fn an_encoder_codes_in_the_mode_it_is_told_and_tells_what_it_hears() {
+    let encoder = |complexity| {
+        Encoder::new(EncoderConfig {
+            channels: Channels::Mono,
+            application: Application::Audio,
+            bitrate_bps: 64_000,
+            complexity,
+            signal: Signal::Auto,
+            bandwidth: Bandwidth::Full,
+        })
+        .unwrap()
+    };
+    let mut hears = encoder(7);
+    assert_eq!(hears.speech_percent(), None);
+    for (mode, configuration) in [(Mode::Celt, 31), (Mode::Hybrid, 15), (Mode::Auto, 31)] {
+        hears.set_mode(mode);
+        let last = packets(&mut hears, 440.0, 50).pop().unwrap();
+        assert_eq!(last[0] >> 3, configuration, "RFC 6716 table 2: CELT, or hybrid, of full band");
+    }
+    let percent = hears.speech_percent().unwrap();
+    assert!(percent < 10, "a tone is no speech, and {percent} % likely to be");
+    let mut deaf = encoder(6);
+    packets(&mut deaf, 440.0, 50);
+    assert_eq!(deaf.speech_percent(), None);
+}
+
+#[test]
 fn a_lost_frame_comes_back_from_the_next_packet_or_is_concealed() {
     let packets = packets(&mut voip(), 300.0, 30);
     assert!(has_fec(&packets[25]), "VOIP at 20 % declared loss should carry copies");

@@ -10,6 +10,7 @@
 
 pub mod fuzz;
 mod jitter;
+mod kind;
 mod leg;
 mod level;
 mod limiter;
@@ -21,6 +22,7 @@ mod timing;
 mod voice;
 
 use campanile_opus::Channels;
+use kind::Kind;
 use leg::Leg;
 use red::Red;
 use sound::Sound;
@@ -43,6 +45,10 @@ pub const TICK: Duration = Duration::from_millis(20);
 const VOICES_MAX: usize = 8;
 /// Profiles that there are.
 const PROFILES: usize = Profile::ALL.len();
+/// Whoever falls silent, or is muted in the middle of a word, still hears a mix of their own for so long. An encoder refers to
+/// sound of up to 28 ms ago: by 6.5 it looks ahead, and its pitch filter reaches back by 21 (RFC 6716 section 4.3.7.1).
+/// In the others' stream that would be one's own voice.
+const LINGER_TICKS: u64 = 2;
 /// How long decoders and encoders of those who fell silent are kept, so that a conversation makes no new ones.
 const WARM: Duration = Duration::from_secs(5);
 
@@ -81,6 +87,8 @@ pub struct Mixer {
     /// Who might be heard, most worthy first; and the owners of those in this tick's mix. Kept to spare allocations.
     ranking: Vec<(f32, Reverse<u32>, LegId)>,
     heard_owners: Vec<u32>,
+    /// Whoever hears a mix of their own, and the tick in whose mix they were last.
+    apart: Vec<(u32, u64)>,
     /// The sum of all who are heard, and of all but one owner; from when first somebody is.
     sums: Option<Box<[Sound; 2]>>,
 }
@@ -109,6 +117,7 @@ impl Default for Mixer {
             warm_until: None,
             ranking: Vec::new(),
             heard_owners: Vec::new(),
+            apart: Vec::new(),
             sums: None,
         }
     }
@@ -127,7 +136,7 @@ impl Mixer {
         self.legs.insert(leg, Leg::new(owner, can_speak));
         self.listeners[Profile::default() as usize] += 1;
         self.ranking.reserve(self.legs.len());
-        self.heard_owners.reserve(self.voices_max * 2);
+        self.reserve_owners();
     }
 
     /// Removes a leg: it is heard no more and hears no more.
@@ -142,7 +151,7 @@ impl Mixer {
     /// an encode per tick.
     pub fn set_voices_max(&mut self, voices: usize) {
         self.voices_max = voices.max(1);
-        self.heard_owners.reserve(self.voices_max * 2);
+        self.reserve_owners();
     }
 
     /// Sets the quality in which a leg hears.
@@ -311,7 +320,9 @@ impl Mixer {
             }
         }
         let (quiet, joined) = self.assign(now);
-        let crowded = self.heard_owners.len() > VOICES_MAX;
+        // A crowd talks; but whoever has asked for music may get it from one, too.
+        let is_crowd = self.heard_owners.len() > VOICES_MAX;
+        let crowd = |profile: Profile| (is_crowd && !profile.is_for_music()).then_some(Kind::SPEECH);
 
         if self.sums.is_none() && self.heard_owners.is_empty() {
             return; // until somebody has spoken there are no streams, and canned silence needs none
@@ -324,8 +335,8 @@ impl Mixer {
         for shared in self.shared.iter_mut().flatten() {
             shared.mix(sum);
         }
-        for owner in &self.heard_owners {
-            let alone = self.heard_owners.len() == 1;
+        for (owner, _) in &self.apart {
+            let alone = self.heard_owners.iter().all(|heard| heard == owner);
             others.clone_from(sum);
             for leg in self.legs.values().filter(|leg| leg.heard && leg.owner == *owner) {
                 others.add(leg.sound(), -1.0);
@@ -338,14 +349,18 @@ impl Mixer {
             for personal in theirs {
                 personal.stream.mix(others);
                 let joined = std::mem::take(&mut personal.joined);
-                if personal.stream.encode(joined, crowded).is_err() {
+                // What everybody else hears is much the same, and is listened to by its encoder.
+                let profile = personal.stream.profile();
+                let shared = self.shared[profile as usize].as_deref().filter(|_| quiet[profile as usize] > 0);
+                let known = crowd(profile).or_else(|| shared.and_then(Stream::kind));
+                if personal.stream.encode(joined, known).is_err() {
                     personal.stream.rest(); // no memory for an encoder: silence in time is the best left
                 }
             }
         }
-        for (profile, shared) in self.shared.iter_mut().enumerate() {
+        for (at, shared) in self.shared.iter_mut().enumerate() {
             let Some(shared) = shared else { continue };
-            if quiet[profile] == 0 || shared.encode(joined[profile], crowded).is_err() {
+            if quiet[at] == 0 || shared.encode(joined[at], crowd(shared.profile())).is_err() {
                 shared.rest();
             }
         }
@@ -354,8 +369,16 @@ impl Mixer {
     /// Says who hears which stream in this tick. Returns, for each profile, how many hear the shared one, and whether
     /// anybody's decoder comes over to it.
     fn assign(&mut self, now: Instant) -> ([usize; PROFILES], [bool; PROFILES]) {
+        for owner in &self.heard_owners {
+            match self.apart.iter_mut().find(|(apart, _)| apart == owner) {
+                Some((_, last)) => *last = self.ticks,
+                None => self.apart.push((*owner, self.ticks)),
+            }
+        }
+        self.apart.retain(|(_, last)| last + LINGER_TICKS >= self.ticks);
+        let speaks = |owner| self.apart.iter().any(|(apart, _)| *apart == owner);
         for personal in self.personal.iter_mut().filter(|personal| personal.active) {
-            if !self.heard_owners.contains(&personal.owner) {
+            if !speaks(personal.owner) {
                 personal.active = false;
                 personal.idle_since = now;
                 personal.stream.rest();
@@ -363,7 +386,7 @@ impl Mixer {
         }
         let (mut quiet, mut joined) = ([0; PROFILES], [false; PROFILES]);
         for leg in self.legs.values_mut() {
-            let speaks = self.heard_owners.contains(&leg.owner);
+            let speaks = speaks(leg.owner);
             let before = leg.hears_personal.replace(speaks);
             let comes = before != Some(speaks);
             if comes {
@@ -416,6 +439,12 @@ impl Mixer {
             self.spare_voices.clear();
             self.shared.iter_mut().flatten().for_each(|shared| shared.drop_encoder());
         }
+    }
+
+    /// Of each voice that may be heard there may be another that fades out, or lingers.
+    fn reserve_owners(&mut self) {
+        self.heard_owners.reserve(self.voices_max * 2);
+        self.apart.reserve(self.voices_max * 4);
     }
 
     fn silence(&mut self, leg: LegId, change: impl FnOnce(&mut Leg)) {

@@ -1,6 +1,6 @@
 //! In what quality a listener gets the mix. All listeners of one profile share its stream.
 
-use campanile_opus::{Application, Bandwidth, Channels, EncoderConfig, Signal};
+use campanile_opus::{Application, Bandwidth, Channels, EncoderConfig, Mode, Signal};
 
 /// A quality of the mix. Which one a client wants is in the format parameters of its offer (RFC 7587 section 6.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -16,6 +16,14 @@ pub enum Profile {
     StereoMusic,
     /// 24 kbit/s mono at 16 kHz: for clients that play no more.
     Mobile,
+}
+
+/// What an encoder is told before each frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Effort {
+    pub(super) signal: Signal,
+    pub(super) complexity: u8,
+    pub(super) mode: Mode,
 }
 
 impl Profile {
@@ -58,28 +66,35 @@ impl Profile {
         (self.bitrate_bps() as usize / 50 / 8 * 4).min(1_000)
     }
 
-    /// From complexity 7 on libopus looks whether it hears speech or music, and codes speech in the hybrid mode and music in
-    /// CELT. At 32 kbit/s each is the better one for its kind by far (docs/adr/0010). From 8 on it looks at each CELT frame
-    /// twice, which is worth 20 microseconds where everything is CELT.
     pub(super) fn encoder(self) -> EncoderConfig {
         EncoderConfig {
             channels: self.channels(),
             application: Application::Audio,
             bitrate_bps: self.bitrate_bps(),
-            complexity: if self.is_for_music() { 8 } else { 7 },
+            complexity: 7,
             signal: Signal::Auto,
             bandwidth: if self == Profile::Mobile { Bandwidth::Wide } else { Bandwidth::Full },
         }
     }
 
-    /// What to expect, and the effort, while more voices than usual are mixed (`crowded`): libopus then does not look what it
-    /// hears, which it need not in a crowd that talks, and each own mix costs an eighth less.
-    pub(super) fn effort(self, crowded: bool) -> (Signal, u8) {
-        let EncoderConfig { signal, complexity, .. } = self.encoder();
-        if crowded && !self.is_for_music() { (Signal::Voice, 6) } else { (signal, complexity) }
+    /// How to code speech, or what else there is: the hybrid mode is the better one for speech and CELT for music, by far
+    /// (docs/adr/0010). Left to itself libopus would go back and forth between them where both sound, and code speech at 64
+    /// kbit/s in CELT.
+    ///
+    /// From complexity 7 on libopus looks what it hears; it need not if that is `known`, which saves an eighth and sounds the
+    /// same. At complexity 8 it looks at each CELT frame twice, which is worth 20 microseconds for those who ask for music.
+    pub(super) fn effort(self, speech: bool, known: bool) -> Effort {
+        let (signal, complexity, mode) = match self {
+            Profile::StereoMusic => (Signal::Auto, 8, Mode::Auto),
+            _ if speech && known => (Signal::Voice, 6, Mode::Hybrid),
+            _ if speech => (Signal::Auto, 7, Mode::Hybrid),
+            Profile::Music => (Signal::Auto, 8, Mode::Celt),
+            _ => (Signal::Auto, 7, Mode::Celt),
+        };
+        Effort { signal, complexity, mode }
     }
 
-    fn is_for_music(self) -> bool {
+    pub(super) fn is_for_music(self) -> bool {
         matches!(self, Profile::Music | Profile::StereoMusic)
     }
 

@@ -1,5 +1,6 @@
 //! One outgoing mix: limited, encoded, or replaced by a canned packet while there is nothing in it.
 
+use super::kind::Kind;
 use super::limiter::Limiter;
 use super::profile::Profile;
 use super::{FRAME_SAMPLES, Sound};
@@ -16,6 +17,8 @@ pub(super) struct Stream {
     encoder: Option<Encoder>,
     /// The encoder has heard the frame before this one.
     running: bool,
+    /// What it has heard so far: by libopus' ear.
+    kind: Kind,
     limiter: Limiter,
     /// The limited mix of this tick, and of the one before.
     sound: Box<Sound>,
@@ -39,6 +42,7 @@ impl Stream {
             profile,
             encoder: None,
             running: false,
+            kind: Kind::SPEECH,
             limiter: Limiter::new(),
             sound: Box::default(),
             before: Box::default(),
@@ -62,6 +66,7 @@ impl Stream {
     pub(super) fn branch_from(&mut self, other: &Stream) -> bool {
         self.sound.clone_from(&other.sound);
         self.limiter = other.limiter;
+        self.kind = other.kind;
         self.running = other.running && self.copy_encoder(other).is_ok();
         self.running == other.running
     }
@@ -88,11 +93,11 @@ impl Stream {
     }
 
     /// Makes this tick's packet. `joined` says that somebody's decoder comes over from another stream, which costs
-    /// one packet without prediction; `crowded`, that this is one of many mixes.
+    /// one packet without prediction; `known`, what kind of sound it is, if that need not be found out.
     ///
     /// Silence is canned once the encoder has taken in one frame of it, so that the overlap of the last sound is
     /// played out. On the way back the encoder begins anew, as the decoder does.
-    pub(super) fn encode(&mut self, joined: bool, crowded: bool) -> Result<(), OpusError> {
+    pub(super) fn encode(&mut self, joined: bool, known: Option<Kind>) -> Result<(), OpusError> {
         if self.sound.is_silent() && self.before.is_silent() {
             self.rest();
             return Ok(());
@@ -101,9 +106,13 @@ impl Stream {
             Some(encoder) => encoder,
             empty => empty.insert(Encoder::new(self.profile.encoder())?),
         };
-        let (signal, complexity) = self.profile.effort(crowded);
-        encoder.set_signal(signal);
-        encoder.set_complexity(complexity)?;
+        if let Some(kind) = known {
+            self.kind = kind;
+        }
+        let effort = self.profile.effort(self.kind.is_speech(), known.is_some());
+        encoder.set_signal(effort.signal);
+        encoder.set_complexity(effort.complexity)?;
+        encoder.set_mode(effort.mode);
         let payload = &mut self.payloads[self.at];
         let interleaved = &mut self.interleaved;
         let mut encode = |encoder: &mut Encoder, sound: &Sound| {
@@ -120,6 +129,9 @@ impl Stream {
         encoder.set_prediction_disabled(joined || !self.running);
         let length = encode(encoder, &self.sound)?;
         payload.length = length;
+        if let Some(percent) = encoder.speech_percent() {
+            self.kind.observe(percent);
+        }
         self.running = true;
         Ok(())
     }
@@ -135,6 +147,11 @@ impl Stream {
         if !self.running {
             self.encoder = None;
         }
+    }
+
+    /// The kind of what it carries, if it has been listening.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        self.running.then_some(self.kind)
     }
 
     pub(super) fn is_running(&self) -> bool {

@@ -164,40 +164,49 @@ fn each_mix_is_the_sum_of_the_others() {
     }
 }
 
-/// Meetings in which anything may happen: whatever it is, each listener's mix is the sum of the others who are heard, and
-/// nothing of their own.
+/// A meeting in which anything may happen, and how it looks after each tick. The sound of `turned` is upside down.
+fn random_meeting(seed: u32, turned: Option<LegId>, mut look: impl FnMut(usize, &World)) -> World {
+    let mut dice = dice();
+    (0..seed).for_each(|_| _ = dice());
+    let mut roll = move |sides: u32| (dice() ^ seed) % sides;
+    let mut world = World::new();
+    world.mixer.set_voices_max(1 + roll(10) as usize);
+    for n in 0..2 + roll(9) {
+        let pitch = 250.0 + 170.0 * n as f32;
+        let (on, off) = (5 + roll(30) as usize, roll(60) as usize);
+        // Quiet enough that the limiter has nothing to do.
+        let (leg, owner) = (LegId(n), n / (1 + roll(2)));
+        let amplitude = if turned == Some(leg) { -0.05 } else { 0.05 };
+        world.join_as(leg, owner, bursts(pitch, amplitude, on, off));
+    }
+    for tick in 0..250 {
+        let leg = LegId(roll(11));
+        match roll(20) {
+            0 => world.mixer.set_muted(leg, roll(2) == 0),
+            1 => world.mixer.set_can_speak(leg, roll(3) > 0),
+            2 => world.mixer.set_profile(leg, Profile::ALL[roll(PROFILES as u32) as usize]),
+            3 => world.mixer.set_stereo(leg, roll(2) == 0),
+            4 if tick > 100 && world.clients.contains_key(&leg) && roll(4) == 0 => {
+                world.mixer.remove(leg);
+                world.clients.remove(&leg);
+            }
+            _ => {}
+        }
+        world.run(1);
+        look(tick, &world);
+    }
+    world
+}
+
+/// Whatever happens, each listener's mix is the sum of the others who are heard, and nothing of their own.
 #[test]
 fn in_random_meetings_everyone_hears_the_sum_of_the_others() {
-    for seed in 1..=12u32 {
-        let mut dice = dice();
-        (0..seed).for_each(|_| _ = dice());
-        let mut roll = move |sides: u32| (dice() ^ seed) % sides;
-        let mut world = World::new();
-        world.mixer.set_voices_max(1 + roll(10) as usize);
-        for n in 0..2 + roll(9) {
-            let pitch = 250.0 + 170.0 * n as f32;
-            let (on, off) = (5 + roll(30) as usize, roll(60) as usize);
-            // Quiet enough that the limiter has nothing to do.
-            world.join_as(LegId(n), n / (1 + roll(2)), bursts(pitch, 0.05, on, off));
-        }
-        for tick in 0..250 {
-            let leg = LegId(roll(11));
-            match roll(20) {
-                0 => world.mixer.set_muted(leg, roll(2) == 0),
-                1 => world.mixer.set_can_speak(leg, roll(3) > 0),
-                2 => world.mixer.set_profile(leg, Profile::ALL[roll(PROFILES as u32) as usize]),
-                3 => world.mixer.set_stereo(leg, roll(2) == 0),
-                4 if tick > 100 && world.clients.contains_key(&leg) && roll(4) == 0 => {
-                    world.mixer.remove(leg);
-                    world.clients.remove(&leg);
-                }
-                _ => {}
-            }
-            world.run(1);
+    for seed in 1..=12 {
+        random_meeting(seed, None, |tick, world| {
             let heard = world.mixer.legs.values().filter(|leg| leg.heard).count();
             assert!(heard <= 2 * world.mixer.voices_max, "those heard, and those fading out");
             if world.mixer.legs.values().any(|leg| leg.heard && leg.voice.is_none()) {
-                continue; // one has just faded out, and its last frame is gone by now
+                return; // one has just faded out, and its last frame is gone by now
             }
             for (listener, leg) in &world.mixer.legs {
                 assert!(!leg.heard || leg.may_be_heard());
@@ -213,7 +222,84 @@ fn in_random_meetings_everyone_hears_the_sum_of_the_others() {
                     peak(&error.mid)
                 );
             }
+        });
+    }
+}
+
+/// The same of what arrives, coded and decoded again.
+#[test]
+fn in_random_meetings_the_sum_of_the_others_arrives_and_nothing_of_ones_own() {
+    for seed in 1..=8 {
+        let meeting = Recorded::new(seed, None);
+        for (listener, client) in &meeting.world.clients {
+            let sum = meeting.sum(|owner| owner != meeting.owners[listener]);
+            let snr_db = rms_db(&sum) - rms_db(&difference(&sum, &client.heard[LOOK_AHEAD..]));
+            println!("seed {seed}, {listener:?}: {snr_db:.1} dB of SNR");
+            // Tones in the speech mode, and with moves between streams all the time.
+            assert!(rms_db(&sum) < -60.0 || snr_db > 6.0, "seed {seed}, {listener:?}: {snr_db} dB");
         }
+        // One's own voice upside down is as loud, and as much like speech: all that should change is what others hear. Their
+        // coding may differ here and there, but not in step with that voice.
+        let speaker = *meeting.world.clients.keys().nth(seed as usize % 2).unwrap();
+        let turned = Recorded::new(seed, Some(speaker));
+        let own = |owner| owner == meeting.owners[&speaker];
+        let said = difference(&meeting.sum(own), &turned.sum(own));
+        for (listener, client) in &meeting.world.clients {
+            let heard = difference(&client.heard, &turned.world.clients[listener].heard);
+            let share = product(&heard[LOOK_AHEAD..], &said) / product(&said, &said);
+            let share_db = 20.0 * share.abs().max(1e-9).log10();
+            println!("seed {seed}, {listener:?} hears {speaker:?} at {share_db:.1} dB");
+            if meeting.owners[listener] == meeting.owners[&speaker] {
+                assert!(share_db < -60.0, "seed {seed}, {listener:?}: {share_db} dB");
+            } else {
+                assert!(share_db.abs() < 1.0, "seed {seed}, {listener:?}: {share_db} dB");
+            }
+        }
+    }
+}
+
+fn product(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+fn difference(a: &[f32], b: &[f32]) -> Vec<f32> {
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
+}
+
+/// The look-ahead of the mixer's encoders, in samples.
+const LOOK_AHEAD: usize = 312;
+
+/// A random meeting of whose owners it is known what they said.
+struct Recorded {
+    world: World,
+    owners: BTreeMap<LegId, u32>,
+    sounds: BTreeMap<u32, Vec<f32>>,
+}
+
+impl Recorded {
+    fn new(seed: u32, turned: Option<LegId>) -> Recorded {
+        let (mut owners, mut sounds) = (BTreeMap::new(), BTreeMap::<u32, Vec<f32>>::new());
+        let world = random_meeting(seed, turned, |tick, world| {
+            for (id, leg) in &world.mixer.legs {
+                owners.insert(*id, leg.owner);
+                let sound = sounds.entry(leg.owner).or_default();
+                sound.resize((tick + 1) * FRAME_SAMPLES, 0.0);
+                if leg.heard {
+                    let frame = sound[tick * FRAME_SAMPLES..].iter_mut();
+                    frame.zip(&leg.sound().mid).for_each(|(sum, sample)| *sum += sample);
+                }
+            }
+        });
+        Recorded { world, owners, sounds }
+    }
+
+    /// What some of the owners said.
+    fn sum(&self, of: impl Fn(u32) -> bool) -> Vec<f32> {
+        let mut sum = vec![0.0; 250 * FRAME_SAMPLES - LOOK_AHEAD];
+        for (_, sound) in self.sounds.iter().filter(|(owner, _)| of(**owner)) {
+            sum.iter_mut().zip(sound).for_each(|(sum, sample)| *sum += sample);
+        }
+        sum
     }
 }
 
