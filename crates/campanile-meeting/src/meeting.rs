@@ -61,8 +61,8 @@ pub(crate) struct Meeting {
     pub(crate) mixer: Mixer,
     pub(crate) next_stream_id: u32,
     pub(crate) next_group_id: u32,
-    /// The streams that the last index named.
-    pub(crate) offered: Vec<u32>,
+    /// The streams that the last index named, and whether as paused at their source.
+    pub(crate) offered: Vec<(u32, bool)>,
     pub(crate) index_due: bool,
     next_index: Instant,
     /// Somebody wants to see something else than before.
@@ -380,10 +380,12 @@ impl Meeting {
             .sources
             .values()
             .filter(|source| !session.is_own(source.attendee.id) && may_see(source.attendee.content));
+        let paused = others.clone().filter(|source| source.is_paused_at_source(cx.now));
+        let paused = paused.flat_map(|source| source.on_offer(cx.now).map(|layer| layer.stream_id));
         Index {
             at_capacity: (cameras >= cx.config.limits.cameras && !shows) || !session.may_show(),
             sources: others.flat_map(|source| source.describe(cx.now)).collect(),
-            paused_at_source_ids: Vec::new(),
+            paused_at_source_ids: paused.collect(),
             num_participants: self.participants() as u32,
             supported_receive_codecs: self.common_codecs(),
         }
@@ -402,8 +404,12 @@ impl Meeting {
         }
     }
 
-    /// The streams on offer at this moment.
-    pub(crate) fn offered_now(&self, now: Instant) -> Vec<u32> {
-        self.sources.values().flat_map(|s| s.on_offer(now).map(|layer| layer.stream_id)).collect()
+    /// The streams on offer at this moment, and whether they are paused at their source.
+    pub(crate) fn offered_now(&self, now: Instant) -> Vec<(u32, bool)> {
+        let of = |source: &Source| {
+            let is_paused = source.is_paused_at_source(now);
+            source.on_offer(now).map(move |layer| (layer.stream_id, is_paused)).collect::<Vec<_>>()
+        };
+        self.sources.values().flat_map(of).collect()
     }
 }

@@ -114,8 +114,13 @@ impl Layer {
     }
 
     fn is_on_offer(&self, now: Instant) -> bool {
+        self.limit() > Bitrate::default() && self.is_alive(now)
+    }
+
+    /// Packets come, or may still be about to.
+    fn is_alive(&self, now: Instant) -> bool {
         let starting = now.saturating_duration_since(self.announced_at) < ANNOUNCED_GRACE;
-        self.limit() > Bitrate::default() && (starting || self.uplink.is_flowing(now))
+        starting || self.uplink.is_flowing(now)
     }
 
     /// The most that its publisher will send; zero for a layer switched off.
@@ -130,11 +135,19 @@ impl Layer {
 }
 
 impl Source {
-    /// The streams that belong into the index: those that flow or have just been announced. A source with a single
-    /// layer stays on offer though its camera may be silent, as the client does not take it away either.
+    /// The streams that belong into the index: those that flow or have just been announced. While nothing of a source
+    /// flows, all that was announced stays on offer, as its publisher does not take it away either.
     pub(crate) fn on_offer(&self, now: Instant) -> impl Iterator<Item = &Layer> {
         let only_one = self.layers.len() == 1;
-        self.layers.iter().filter(move |layer| only_one || layer.is_on_offer(now))
+        let is_silent = !self.layers.iter().any(|layer| layer.is_on_offer(now));
+        let is_announced = move |layer: &Layer| is_silent && layer.limit() > Bitrate::default();
+        self.layers.iter().filter(move |layer| only_one || layer.is_on_offer(now) || is_announced(layer))
+    }
+
+    /// A camera of which nothing comes, though its publisher has not switched it off: its network may be down, or its
+    /// page asleep. Content may stand still.
+    pub(crate) fn is_paused_at_source(&self, now: Instant) -> bool {
+        !self.attendee.content && !self.layers.iter().any(|layer| layer.is_alive(now))
     }
 
     /// The index's description of the streams on offer.

@@ -117,6 +117,49 @@ fn a_layer_that_disappears_is_replaced_and_leaves_the_index() {
 }
 
 #[test]
+fn a_camera_of_which_nothing_comes_is_told_as_paused_at_its_source() {
+    for camera in [Camera::small(), Camera::simulcast()] {
+        let world = World::new(Seed(21));
+        let ann = world.join("ann").publish(camera);
+        let bob = world.join("bob");
+        world.run_for(secs(6));
+        let paused = || bob.client().index.paused_at_source_ids.clone();
+        let offered = || bob.client().index.sources.iter().map(|s| s.stream_id).collect::<Vec<_>>();
+        let (subscribes, streams) = (bob.client().subscribes, offered());
+        assert!(paused().is_empty() && !streams.is_empty());
+        let let_flow = |flows| [0, 2].map(|layer| drop(ann.let_flow(layer, flows)));
+        for _ in 0..2 {
+            let_flow(false);
+            assert!(world.run_until(millis(2500), || !paused().is_empty()));
+            assert_eq!((paused(), offered()), (streams.clone(), streams.clone()), "and still on offer");
+            let_flow(true);
+            assert!(world.run_until(millis(500), || paused().is_empty()));
+            world.run_for(secs(3));
+        }
+        assert_eq!((bob.client().subscribes, offered()), (subscribes, streams), "nobody subscribes anew");
+        assert!(ann.client().index.paused_at_source_ids.is_empty(), "oneself is not told");
+        let frames = bob.seen(&ann).frames;
+        world.run_for(secs(1));
+        assert!(bob.seen(&ann).frames > frames + 5);
+        assert_sound(&bob, &ann);
+    }
+}
+
+#[test]
+fn a_share_that_stands_still_is_not_paused() {
+    let world = World::new(Seed(22));
+    let ann = world.join("ann");
+    let bob = world.join("bob");
+    world.run_for(secs(1));
+    let share = world.share(&ann, Camera::small());
+    world.run_for(secs(6));
+    share.let_flow(0, false);
+    world.run_for(secs(10));
+    let index = bob.client().index.clone();
+    assert_eq!((index.sources.len(), index.paused_at_source_ids), (1, vec![]));
+}
+
+#[test]
 fn a_camera_switched_on_again_gets_a_higher_group() {
     let world = World::new(Seed(9));
     let ann = world.join("ann").publish(Camera::small());

@@ -175,6 +175,24 @@ test('a paused tile stops its packets, and shows a fresh picture when it goes on
   await bob.seesColour(ann, GREEN);
 });
 
+test('the tile of a camera that sends nothing has a poor connection, until it goes on', async t => {
+  const meeting = new Gathering(t);
+  const ann = await meeting.join('ann');
+  const bob = await meeting.join('bob');
+  await ann.ask(face => lab.cameraOn(face), { colour: GREEN });
+  const { tileId } = await bob.seesColour(ann, GREEN);
+  await ann.ask(async () => {
+    lab.camera = lab.peers.at(-1).getSenders().find(one => one.track?.kind === 'video');
+    lab.silenced = lab.camera.track;
+    await lab.camera.replaceTrack(null);
+  });
+  await bob.until('a poor connection', id => lab.see(id)?.poorConnection && !lab.see(id).active, ann.id);
+  const { frames } = await bob.sees(ann);
+  await ann.ask(() => lab.camera.replaceTrack(lab.silenced));
+  await bob.until('a good one', ([id, frames]) => !lab.see(id).poorConnection && lab.see(id).active && lab.see(id).frames > frames + 10, [ann.id, frames]);
+  assert.equal((await bob.sees(ann)).tileId, tileId, 'the tile stays');
+});
+
 test('what the index and the answers say (traps 7, 8, 9, 10, 11, 12, 15, 16, 19, 20, 32, 36, 38)', async t => {
   const meeting = new Gathering(t);
   const ann = await meeting.join('ann');
