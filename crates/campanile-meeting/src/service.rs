@@ -76,6 +76,9 @@ const ADDRESSES_MAX: usize = 8;
 /// of somebody else's call.
 const ADDRESS_QUIET: Duration = Duration::from_secs(6);
 
+/// Why clients are asked to come back.
+const DRAINING: &str = "the server is draining";
+
 /// Between the NTP epoch (1900) and Unix's (1970) (RFC 5905).
 const NTP_TO_UNIX: Duration = Duration::from_secs(2_208_988_800);
 
@@ -499,16 +502,18 @@ impl MediaService {
     }
 
     fn ask_back(&mut self, session: SessionId) {
-        let reason = "the server is draining";
+        let reason = DRAINING;
         self.outputs.signaling.push_back(Output::Close { session, code: close_code::COME_BACK, reason });
     }
 
     fn ask_next_batch_back(&mut self, now: Instant) {
         let Some(drain) = &mut self.drain else { return };
         for session in drain.take(now) {
-            if self.sessions.contains_key(&session) {
-                self.ask_back(session);
+            let Some(meeting) = self.sessions.get(&session) else { continue };
+            if let Some(meeting) = self.meetings.get_mut(meeting) {
+                meeting.note_cause(session, Cause::SentAway(DRAINING.to_owned()));
             }
+            self.ask_back(session);
         }
     }
 

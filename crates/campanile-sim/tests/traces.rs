@@ -73,6 +73,16 @@ fn every_failed_join_says_where_and_why() {
 }
 
 #[test]
+fn whoever_was_on_the_way_in_when_a_drain_began_learns_that_from_the_trace() {
+    let world = World::new(Seed(6));
+    let ann = world.join("ann").joins_by_hand().stays_away();
+    world.run_for(secs(1));
+    world.drain_server(secs(1));
+    world.run_for(secs(2));
+    assert_eq!(failure(&world, &ann), (JoinStep::Joined, "the server is draining".into()));
+}
+
+#[test]
 fn a_share_for_which_there_is_no_room_says_so() {
     let world = World::new(Seed(4));
     let people: Vec<_> = (0..3).map(|at| world.join(&format!("p{at}"))).collect();
