@@ -57,6 +57,31 @@ export async function playFilm(film) {
   return player.captureStream();
 }
 
+/** What arrives of a stream over a connection of this page with itself, picture and sound in streams of their own, as they
+ *  come from a server: what the browser and the machine alone do to them. */
+export async function overNothing(PeerConnection, stream) {
+  const [from, to] = [new PeerConnection(), new PeerConnection()];
+  const tracks = stream.getTracks();
+  const arrived = new Promise(resolve => {
+    const received = {};
+    to.ontrack = ({ track }) => {
+      received[track.kind] = new MediaStream([track]);
+      if (Object.keys(received).length === tracks.length) resolve(received);
+    };
+  });
+  tracks.forEach(track => from.addTrack(track, new MediaStream([track])));
+  await describe(from, to);
+  await describe(to, from);
+  return arrived;
+}
+
+/** One side's description, with all its candidates, given to the other. */
+async function describe(one, other) {
+  await one.setLocalDescription();
+  while (one.iceGatheringState !== 'complete') await tick(10);
+  await other.setRemoteDescription(one.localDescription);
+}
+
 /** Blocks of 128 samples in a row, 32 ms, that make a beep: what is concealed where packets were late clicks at all pitches. */
 const BLOCKS = 12;
 

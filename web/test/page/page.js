@@ -2,7 +2,7 @@
 // counting canvas for a face, and instruments on what arrives. Nothing here decides what is right; stories do.
 import * as sdk from 'amazon-chime-sdk-js';
 import { SdkSignalFrame } from 'amazon-chime-sdk-js/build/signalingprotocol/SignalingProtocol.js';
-import { playFilm, recordFilm, watchMarks } from './film.js';
+import { overNothing, playFilm, recordFilm, watchMarks } from './film.js';
 
 const FRAME_NAMES = Object.fromEntries(Object.entries(SdkSignalFrame.Type).map(([name, number]) => [number, name]));
 
@@ -302,16 +302,22 @@ async function shareFilm(picture, leftHz, rightHz, audioBps) {
 }
 
 let marks;
-/** Begins to watch for a film's marks: in the tile of someone and in all that is heard, or in one's own share before it is
- *  sent. */
+/** Begins to watch for a film's marks: in the tile of someone and in all that is heard. */
 async function watchFilm(attendeeId) {
-  let element = attendeeId && tileOf(attendeeId).element;
-  if (!element) {
-    element = Object.assign(document.createElement('video'), { muted: true, srcObject: shared });
+  marks = await watchMarks(audioContext(), tileOf(attendeeId).element, ear.srcObject.getAudioTracks()[0]);
+}
+
+/** ... or in one's own share, as it would arrive without a server. */
+async function watchOwnFilm() {
+  const { video, audio } = await overNothing(PlainPeerConnection, shared);
+  const play = async srcObject => {
+    const element = Object.assign(document.createElement('video'), { muted: true, srcObject });
     document.body.append(element);
     await element.play();
-  }
-  marks = await watchMarks(audioContext(), element, (attendeeId ? ear.srcObject : shared).getAudioTracks()[0]);
+    return element;
+  };
+  await play(audio); // a remote sound that nothing plays is not heard by instruments either
+  marks = await watchMarks(audioContext(), await play(video), audio.getAudioTracks()[0]);
 }
 
 // ---- instruments ---------------------------------------------------------------------------------------------
@@ -443,7 +449,7 @@ const framesIn = type => frames.filter(one => !one.out && one.type === type).len
 
 const lab = {
   sdk, frames, sockets, peers, events, tiles, volumes,
-  prepare, join, cameraOn, cameraOff, shareOn, shareFilm, watchFilm, hear, hearSides, hearNow, see, readTile, stats, sending, framesOut, framesIn,
+  prepare, join, cameraOn, cameraOff, shareOn, shareFilm, watchFilm, watchOwnFilm, hear, hearSides, hearNow, see, readTile, stats, sending, framesOut, framesIn,
   get av() { return av; },
   get marks() { return marks; },
   get session() { return session; },
