@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::generator::{Attendees, TICK, speech};
 use crate::janus::Janus;
-use crate::report::{Comparison, Row};
+use crate::report::{Comparison, OURS, Row};
 use crate::system::{Meter, Server};
 use crate::{Failure, Plan};
 
@@ -57,9 +57,9 @@ pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<Comparison, Failure
         };
         let rows = comparison.case(case.name);
         for _ in 0..plan.pairs {
-            rows.ours(ours(&frames)?);
+            rows.ran(OURS, ours(&frames)?);
             if case.beside {
-                rows.theirs(janus(&frames)?);
+                rows.ran("Janus", janus(&frames)?);
             }
         }
     }
@@ -113,6 +113,7 @@ fn measure(plan: &Plan, case: &Case, pid: u32, ports: &[u16], frames: &[Vec<u8>]
     let work = ports.len() as f64 * used.elapsed.as_secs_f64() / TICK.as_secs_f64();
     Ok(Row {
         cost_us: used.cpu.as_secs_f64() * 1e6 / work,
+        kernel: used.kernel,
         cores: used.cpu.as_secs_f64() / used.elapsed.as_secs_f64(),
         delivered: traffic.received as f64 / traffic.sent as f64,
         others: used.others,

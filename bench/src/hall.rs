@@ -82,21 +82,22 @@ pub(crate) fn join(number: usize) -> ClientFrame {
 }
 
 /// The second: sound both ways at this address, and these videos.
-pub(crate) fn subscribe(addr: SocketAddr, sends_camera: bool, watches: &[u32]) -> ClientFrame {
+fn subscribe(addr: SocketAddr, sends_camera: bool, watches: &[u32]) -> ClientFrame {
     let mut sections = vec![PlainSection::new(SectionKind::Audio, "0", Direction::SendRecv)];
     let mut own = PlainSection::new(SectionKind::Video, "1", Direction::Inactive);
     if sends_camera {
         (own.direction, own.ssrc) = (Direction::SendRecv, Some(CAMERA_SSRC));
     }
-    let mut receive_stream_ids = Vec::new();
     if sends_camera || !watches.is_empty() {
         sections.push(own);
-        receive_stream_ids.push(0);
     }
-    for (place, stream) in watches.iter().enumerate() {
-        sections.push(PlainSection::new(SectionKind::Video, (place + 2).to_string(), Direction::RecvOnly));
-        receive_stream_ids.push(*stream);
-    }
+    let mids = (2..).map(|mid: usize| mid.to_string()).take(watches.len());
+    sections.extend(mids.map(|mid| PlainSection::new(SectionKind::Video, mid, Direction::RecvOnly)));
+    ClientFrame::Subscribe(Box::new(subscription(plain_offer(addr, &sections), sends_camera, watches)))
+}
+
+/// An offer whose first section is sound; the second, if there are more, the own camera, and the others what is watched.
+pub(crate) fn subscription(offer: String, sends_camera: bool, watches: &[u32]) -> Subscribe {
     let camera = || StreamDescriptor {
         stream_id: 1,
         group_id: 1,
@@ -110,15 +111,16 @@ pub(crate) fn subscribe(addr: SocketAddr, sends_camera: bool, watches: &[u32]) -
         width: 1280,
         height: 720,
     };
-    ClientFrame::Subscribe(Box::new(Subscribe {
+    let own = (sends_camera || !watches.is_empty()).then_some(0);
+    Subscribe {
         duplex: if sends_camera { Duplex::Both } else { Duplex::Receive },
         send_streams: sends_camera.then(camera).into_iter().collect(),
-        receive_stream_ids,
-        sdp: Sdp::Plain(plain_offer(addr, &sections)),
+        receive_stream_ids: own.into_iter().chain(watches.iter().copied()).collect(),
+        sdp: Sdp::Plain(offer),
         audio_host: Some("bench".to_owned()),
         audio_muted: false,
         video_subscriptions: Vec::new(),
-    }))
+    }
 }
 
 /// Where person number n is.

@@ -1,5 +1,5 @@
-//! Campanile and Janus side by side: the same work, in alternating runs, the server alone on one core and the generator on
-//! another. `cargo xtask bench` builds and runs it; the report goes to standard output as Markdown.
+//! Campanile, Janus and mediasoup side by side: the same work, in alternating runs, the server alone on one core and the
+//! generator on another. `cargo xtask bench` builds and runs it; the report goes to standard output as Markdown.
 
 #![allow(
     clippy::print_stderr,
@@ -44,7 +44,7 @@ pub(crate) struct Plan {
 }
 
 #[derive(Parser)]
-#[command(name = "campanile-bench", about = "Campanile and Janus side by side")]
+#[command(name = "campanile-bench", about = "Campanile, Janus and mediasoup side by side")]
 struct Options {
     #[command(subcommand)]
     task: Task,
@@ -73,15 +73,20 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         speech: PathBuf,
     },
-    /// Forwarding, beside Janus' VideoRoom.
+    /// Forwarding, beside Janus' VideoRoom and mediasoup.
     Video {
         /// How many watch, in each case.
         #[arg(long, value_delimiter = ',', default_value = "1,25,100")]
         watchers: Vec<usize>,
-        /// Without Janus.
+        /// Without others.
         #[arg(long)]
         alone: bool,
+        /// Where `bench/mediasoup/build.sh` has built its worker [default: without mediasoup].
+        #[arg(long, value_name = "FOLDER")]
+        mediasoup: Option<PathBuf>,
     },
+    /// Forwarding to more than that, by itself, and the delay it adds under load.
+    Live,
     /// How the cost of forwarding grows, in virtual time.
     Grid,
     /// One case of it; prints a line of numbers.
@@ -140,7 +145,11 @@ fn main() -> ExitCode {
     let report = match options.task {
         Task::Audio { speech } => beside(|| audio::run(&plan, &speech)),
         Task::Srtp { speech } => srtp::run(&plan, &speech).map(|()| String::new()),
-        Task::Video { watchers, alone } => beside(|| video::run(&plan, &watchers, alone)),
+        Task::Video { watchers, alone, mediasoup } => beside(|| {
+            let mediasoup = mediasoup.as_deref().filter(|_| !alone);
+            video::run(&plan, &watchers, video::Beside { janus: !alone, mediasoup })
+        }),
+        Task::Live => video::live(&plan),
         Task::Grid => grid::run(&plan),
         Task::GridCell { cameras, watchers } => {
             grid::Cell::measure(cameras, watchers).map(|cell| cell.line())

@@ -11,7 +11,7 @@ use campanile_media::peer::Certificate;
 use campanile_media::peer::sdp::{Candidates, Direction, PlainSection, SectionKind, plain_offer};
 use campanile_meeting::ids::SessionId;
 use campanile_meeting::service::{Limits, ServiceConfig};
-use campanile_wire::signaling::{ClientFrame, Duplex, Sdp, ServerFrame, Subscribe, decode_server};
+use campanile_wire::signaling::{ClientFrame, Sdp, ServerFrame, Subscribe, decode_server};
 
 use crate::hall;
 
@@ -56,22 +56,33 @@ pub(crate) fn start(socket: UdpSocket, allow_plain: bool, voices: usize) -> Work
     .expect("a worker")
 }
 
-/// Person number so-and-so joins with this offer, and is looked after from then on. Returns the answer.
+/// Person number so-and-so joins with this offer of sound, and is looked after from then on. Returns the answer.
 pub(crate) async fn join(worker: &WorkerHandle, meeting: usize, number: usize, offer: String) -> String {
-    let (session, mut mailbox) = connect(worker, meeting, number).await;
-    let subscribe = Subscribe {
-        duplex: Duplex::Receive,
-        send_streams: Vec::new(),
-        receive_stream_ids: Vec::new(),
-        sdp: Sdp::Plain(offer),
-        audio_host: Some("bench".to_owned()),
-        audio_muted: false,
-        video_subscriptions: Vec::new(),
-    };
-    worker.frame(session, ClientFrame::Subscribe(Box::new(subscribe))).await;
+    let (session, mailbox) = connect(worker, meeting, number).await;
+    subscribe(worker, session, mailbox, hall::subscription(offer, false, &[])).await
+}
+
+/// Until whoever has come in is told of so many cameras; which.
+pub(crate) async fn cameras(mailbox: &mut Mailbox, count: usize) -> Vec<u32> {
+    loop {
+        if let ServerFrame::Index(index) = next_frame(mailbox).await
+            && index.sources.len() == count
+        {
+            break index.sources.iter().map(|source| source.stream_id).collect();
+        }
+    }
+}
+
+/// The second thing that somebody says, who is looked after from then on. Returns the answer.
+pub(crate) async fn subscribe(
+    worker: &WorkerHandle,
+    session: SessionId,
+    mut mailbox: Mailbox,
+    wanted: Subscribe,
+) -> String {
+    worker.frame(session, ClientFrame::Subscribe(Box::new(wanted))).await;
     let answer = loop {
-        let Some(ToSocket::Frame(bytes)) = mailbox.recv().await else { panic!("turned away") };
-        match decode_server(&bytes).expect("our own frame") {
+        match next_frame(&mut mailbox).await {
             ServerFrame::SubscribeAck(ack) => match ack.sdp {
                 Sdp::Plain(answer) => break answer,
                 Sdp::Deflated(_) => panic!("nobody has asked for a compressed answer"),
@@ -84,6 +95,11 @@ pub(crate) async fn join(worker: &WorkerHandle, meeting: usize, number: usize, o
     answer
 }
 
+async fn next_frame(mailbox: &mut Mailbox) -> ServerFrame {
+    let Some(ToSocket::Frame(bytes)) = mailbox.recv().await else { panic!("turned away") };
+    decode_server(&bytes).expect("our own frame")
+}
+
 /// The one person of a meeting joins, and their connection breaks.
 pub(crate) async fn come_and_go(worker: &WorkerHandle, meeting: usize) {
     let (session, _) = connect(worker, meeting, meeting).await;
@@ -91,7 +107,7 @@ pub(crate) async fn come_and_go(worker: &WorkerHandle, meeting: usize) {
 }
 
 /// Comes with a token and sends JOIN.
-async fn connect(worker: &WorkerHandle, meeting: usize, number: usize) -> (SessionId, Mailbox) {
+pub(crate) async fn connect(worker: &WorkerHandle, meeting: usize, number: usize) -> (SessionId, Mailbox) {
     let (session, mailbox) = worker.connect(hall::admission(meeting, number));
     worker.frame(session, hall::join(number)).await;
     (session, mailbox)

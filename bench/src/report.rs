@@ -12,6 +12,8 @@ const OTHERS_MAX: f64 = 0.1;
 pub(crate) struct Row {
     /// CPU time for one unit of work, in microseconds.
     pub(crate) cost_us: f64,
+    /// Share of that which was spent in the kernel, 0 to 1.
+    pub(crate) kernel: f64,
     /// Of one core, 0 to 1.
     pub(crate) cores: f64,
     /// Of the packets that were due, 0 to 1.
@@ -47,37 +49,37 @@ impl fmt::Display for Row {
     }
 }
 
-/// One case, run in turn by ours and theirs.
+/// What we are called in reports.
+pub(crate) const OURS: &str = "Campanile";
+
+/// One case, run in turn by ours and others.
 #[derive(Debug)]
 pub(crate) struct Case {
     name: String,
-    ours: Vec<Row>,
-    theirs: Vec<Row>,
+    servers: Vec<(&'static str, Vec<Row>)>,
 }
 
 impl Case {
-    pub(crate) fn ours(&mut self, row: Row) {
-        eprintln!("{:40} campanile {row}", self.name);
-        self.ours.push(row);
+    /// Takes in one more run of a server; [`OURS`] is what others are compared with.
+    pub(crate) fn ran(&mut self, server: &'static str, row: Row) {
+        eprintln!("{:40} {server:9} {row}", self.name);
+        match self.servers.iter_mut().find(|(name, _)| *name == server) {
+            Some((_, rows)) => rows.push(row),
+            None => self.servers.push((server, vec![row])),
+        }
     }
 
-    pub(crate) fn theirs(&mut self, row: Row) {
-        eprintln!("{:40} janus     {row}", self.name);
-        self.theirs.push(row);
-    }
-
-    /// Ours by theirs, of each pair in which both count.
-    fn ratios(&self) -> Vec<f64> {
-        let pairs = self.ours.iter().zip(&self.theirs);
+    /// Ours by theirs, of each round in which both count.
+    fn ratios(&self, theirs: &[Row]) -> Vec<f64> {
+        let ours = self.servers.iter().find(|(name, _)| *name == OURS).map_or(&[][..], |(_, rows)| rows);
+        let pairs = ours.iter().zip(theirs);
         let good = pairs.filter(|(ours, theirs)| ours.flaw().is_none() && theirs.flaw().is_none());
         good.map(|(ours, theirs)| ours.cost_us / theirs.cost_us).collect()
     }
 
     fn flaws(&self) -> Vec<String> {
-        let told = |who: &str, rows: &[Row]| -> Vec<String> {
-            rows.iter().filter_map(Row::flaw).map(|flaw| format!("{}, {who}: {flaw}", self.name)).collect()
-        };
-        [told("Campanile", &self.ours), told("Janus", &self.theirs)].concat()
+        let rows = self.servers.iter().flat_map(|(server, rows)| rows.iter().map(move |row| (server, row)));
+        rows.filter_map(|(server, row)| Some(format!("{}, {server}: {}", self.name, row.flaw()?))).collect()
     }
 }
 
@@ -94,34 +96,29 @@ impl Comparison {
     }
 
     pub(crate) fn case(&mut self, name: impl Into<String>) -> &mut Case {
-        self.cases.push(Case { name: name.into(), ours: Vec::new(), theirs: Vec::new() });
+        self.cases.push(Case { name: name.into(), servers: Vec::new() });
         self.cases.last_mut().expect("just pushed")
     }
 }
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "| case | Campanile, {} | Janus | ratio (least to most) | Campanile, of a core | Janus |",
-            self.unit
-        )?;
+        writeln!(f, "| case | server | {} | of it in the kernel | of a core | ours by theirs |", self.unit)?;
         writeln!(f, "|---|---|---|---|---|---|")?;
         for case in &self.cases {
-            let costs = |rows: &[Row]| spread(rows.iter().map(|row| row.cost_us));
-            let cores = |rows: &[Row]| spread(rows.iter().map(|row| 100.0 * row.cores));
-            let (ours, theirs) = (&case.ours, &case.theirs);
-            let ratio = spread(case.ratios().into_iter());
-            let percent = |cores: String| if cores == "–" { cores } else { format!("{cores} %") };
-            writeln!(
-                f,
-                "| {} | {} | {} | {ratio} | {} | {} |",
-                case.name,
-                costs(ours),
-                costs(theirs),
-                percent(cores(ours)),
-                percent(cores(theirs))
-            )?;
+            for (at, (server, rows)) in case.servers.iter().enumerate() {
+                let spread = |of: fn(&Row) -> f64| spread(rows.iter().map(of));
+                let ratio =
+                    if *server == OURS { "–".into() } else { self::spread(case.ratios(rows).into_iter()) };
+                writeln!(
+                    f,
+                    "| {} | {server} | {} | {} % | {} % | {ratio} |",
+                    if at == 0 { &case.name } else { "" },
+                    spread(|row| row.cost_us),
+                    spread(|row| 100.0 * row.kernel),
+                    spread(|row| 100.0 * row.cores),
+                )?;
+            }
         }
         let flaws: Vec<String> = self.cases.iter().flat_map(Case::flaws).collect();
         if !flaws.is_empty() {
@@ -150,21 +147,21 @@ mod tests {
     use super::*;
 
     fn row(cost_us: f64) -> Row {
-        Row { cost_us, cores: 0.5, delivered: 1.0, others: 0.0, late: false }
+        Row { cost_us, kernel: 0.75, cores: 0.5, delivered: 1.0, others: 0.0, late: false }
     }
 
     #[test]
-    fn ratios_are_of_pairs_in_which_both_count() {
+    fn ratios_are_of_rounds_in_which_both_count() {
         let mut comparison = Comparison::new("µs");
         let case = comparison.case("talk");
         for (ours, theirs) in [(1.0, 4.0), (1.0, 2.0), (3.0, 4.0)] {
-            case.ours(row(ours));
-            case.theirs(row(theirs));
+            case.ran(OURS, row(ours));
+            case.ran("Janus", row(theirs));
         }
-        case.ours(row(1.0));
-        case.theirs(Row { delivered: 0.99, ..row(100.0) });
-        case.ours(Row { late: true, ..row(100.0) });
-        case.theirs(row(1.0));
+        case.ran(OURS, row(1.0));
+        case.ran("Janus", Row { delivered: 0.99, ..row(100.0) });
+        case.ran(OURS, Row { late: true, ..row(100.0) });
+        case.ran("Janus", row(1.0));
         let text = comparison.to_string();
         assert!(text.contains("| 0.500 (0.250 to 0.750) |"), "{text}");
         assert!(text.contains("- talk, Janus: only 99.00 % delivered"), "{text}");
@@ -172,9 +169,15 @@ mod tests {
     }
 
     #[test]
-    fn what_ran_alone_has_no_ratio() {
+    fn every_server_has_a_line_and_others_a_ratio() {
         let mut comparison = Comparison::new("µs");
-        comparison.case("many").ours(row(2.0));
-        assert!(comparison.to_string().contains("| many | 2.0 | – | – | 50.0 % | – |"), "{comparison}");
+        let case = comparison.case("many");
+        case.ran(OURS, row(2.0));
+        case.ran("Janus", row(8.0));
+        case.ran("mediasoup", row(4.0));
+        let text = comparison.to_string();
+        assert!(text.contains("| many | Campanile | 2.0 | 75.0 % | 50.0 % | – |"), "{text}");
+        assert!(text.contains("|  | Janus | 8.0 | 75.0 % | 50.0 % | 0.250 |"), "{text}");
+        assert!(text.contains("|  | mediasoup | 4.0 | 75.0 % | 50.0 % | 0.500 |"), "{text}");
     }
 }

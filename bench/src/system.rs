@@ -92,15 +92,7 @@ impl Thread {
                 None => std::thread::sleep(Duration::from_millis(1)),
             }
         };
-        let core = SERVER_CORE.to_string();
-        let pinned = Command::new("taskset")
-            .args(["--pid", "--cpu-list", &core, &id.to_string()])
-            .stdout(Stdio::null())
-            .status();
-        match pinned {
-            Ok(status) if status.success() => Ok(Thread(id)),
-            _ => Err("two cores are needed: one for the server, one for the generator".into()),
-        }
+        pin(&[], id, SERVER_CORE).map(|()| Thread(id))
     }
 
     /// Its CPU time, and how often it has gone to sleep.
@@ -134,9 +126,19 @@ pub(crate) fn resident() -> Result<u64, Failure> {
 
 /// Keeps this process off the server's core.
 pub(crate) fn pin_generator() -> Result<(), Failure> {
-    let own = std::process::id().to_string();
+    pin(&["--all-tasks"], std::process::id(), GENERATOR_CORE)
+}
+
+/// Puts a server that was started by others on its core.
+pub(crate) fn pin_server(pid: u32) -> Result<(), Failure> {
+    pin(&["--all-tasks"], pid, SERVER_CORE)
+}
+
+/// Puts a thread, or all of a process, on one core.
+fn pin(options: &[&str], id: u32, core: usize) -> Result<(), Failure> {
     let pinned = Command::new("taskset")
-        .args(["--all-tasks", "--pid", "--cpu-list", &GENERATOR_CORE.to_string(), &own])
+        .args(options)
+        .args(["--pid", "--cpu-list", &core.to_string(), &id.to_string()])
         .stdout(Stdio::null())
         .status();
     match pinned {
@@ -151,6 +153,8 @@ pub(crate) struct Meter {
     pid: u32,
     at: Instant,
     cpu: Duration,
+    /// Ticks in user mode and in the kernel.
+    modes: [u64; 2],
     core_busy: Duration,
 }
 
@@ -159,6 +163,8 @@ pub(crate) struct Meter {
 pub(crate) struct Used {
     /// CPU time of the process.
     pub(crate) cpu: Duration,
+    /// Share of it that was spent in the kernel, 0 to 1, by what every tick of its clock found.
+    pub(crate) kernel: f64,
     pub(crate) elapsed: Duration,
     /// Share of the core's time that went to others, 0 to 1.
     pub(crate) others: f64,
@@ -167,7 +173,8 @@ pub(crate) struct Used {
 impl Meter {
     pub(crate) fn start(pid: u32) -> Result<Meter, Failure> {
         let cpu = cpu_time(pid).ok_or("the server is gone")?;
-        Ok(Meter { pid, at: Instant::now(), cpu, core_busy: core_busy().unwrap_or_default() })
+        let modes = modes(pid).ok_or("the server is gone")?;
+        Ok(Meter { pid, at: Instant::now(), cpu, modes, core_busy: core_busy().unwrap_or_default() })
     }
 
     pub(crate) fn stop(self) -> Result<Used, Failure> {
@@ -175,7 +182,8 @@ impl Meter {
         let (cpu, elapsed) = (now.cpu.saturating_sub(self.cpu), now.at - self.at);
         let busy = now.core_busy.saturating_sub(self.core_busy);
         let others = busy.saturating_sub(cpu).as_secs_f64() / elapsed.as_secs_f64();
-        Ok(Used { cpu, elapsed, others })
+        let [user, kernel] = [0, 1].map(|mode| (now.modes[mode] - self.modes[mode]) as f64);
+        Ok(Used { cpu, kernel: kernel / (user + kernel).max(1.0), elapsed, others })
     }
 }
 
@@ -187,6 +195,14 @@ fn cpu_time(pid: u32) -> Option<Duration> {
     };
     let total: u64 = tasks.flatten().filter_map(|task| of_task(task.path())).sum();
     Some(Duration::from_nanos(total))
+}
+
+/// Ticks of a process in user mode and in the kernel.
+fn modes(pid: u32) -> Option<[u64; 2]> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; behind it `utime` and `stime` are the 12th and 13th.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    Some([fields.next()?.parse().ok()?, fields.next()?.parse().ok()?])
 }
 
 /// Time that the server's core has not been idle.

@@ -21,7 +21,7 @@ struct Bench {
     run: fn(&Wanted<'_>) -> Result<String, Failure>,
 }
 
-const ALL: [Bench; 14] = [
+const ALL: [Bench; 15] = [
     Bench {
         name: "api",
         words: "creating meetings and attendees at 500 requests a second with durable writes",
@@ -40,7 +40,18 @@ const ALL: [Bench; 14] = [
         in_browser: false,
         run: srtp,
     },
-    Bench { name: "video", words: "forwarding, beside Janus' VideoRoom", in_browser: false, run: video },
+    Bench {
+        name: "video",
+        words: "forwarding, beside Janus' VideoRoom and mediasoup",
+        in_browser: false,
+        run: video,
+    },
+    Bench {
+        name: "live",
+        words: "forwarding to a thousand, and 25 cameras to 25, in real time; the delay it adds under load",
+        in_browser: false,
+        run: |wanted| beside(wanted, &["live"]),
+    },
     Bench {
         name: "grid",
         words: "how the cost of forwarding grows with those who watch and those who are seen, in virtual time",
@@ -162,11 +173,17 @@ fn audio(wanted: &Wanted<'_>) -> Result<String, Failure> {
     ))
 }
 
-/// The forwarder beside VideoRoom.
+/// The forwarder beside VideoRoom, and beside mediasoup where that can be built.
 fn video(wanted: &Wanted<'_>) -> Result<String, Failure> {
     setup::tools(&[setup::JANUS], false)?;
     run(&mut cargo(&["build", "--release", "--package", "campanile"]))?;
-    beside(wanted, &["video"])
+    match setup::mediasoup() {
+        Ok(folder) => beside(wanted, &["video", "--mediasoup", &folder.to_string_lossy()]),
+        Err(failure) => {
+            println!("mediasoup is left out: {failure}");
+            Ok(beside(wanted, &["video"])? + "\nWithout mediasoup, which could not be built.\n")
+        }
+    }
 }
 
 /// Mixing over ICE, DTLS and SRTP, by itself.

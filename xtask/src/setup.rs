@@ -58,6 +58,15 @@ pub(crate) const VALGRIND: Tool =
 pub(crate) const SOX: Tool =
     Tool { probe: &["sox", "--version"], packages: &["sox"], oldest: (0, 0), remedy: "" };
 
+/// What building mediasoup's worker needs beyond the programs of the list below, and the libraries that `build.sh` brings.
+const PERL: Tool = Tool { probe: &["perl", "--version"], packages: &["perl"], oldest: (0, 0), remedy: "" };
+const ABSEIL: Tool = Tool {
+    probe: &["pkg-config", "--modversion", "absl_flat_hash_map"],
+    packages: &["pkg-config", "libabsl-dev"],
+    oldest: (0, 0),
+    remedy: "",
+};
+
 /// What building and running need. Rust itself is checked by cargo, through `rust-version`.
 pub(crate) const FOR_DEV: &[Tool] = &[CC, CXX, CMAKE, NODE, NPM];
 /// What the tests need beyond that. `certutil` and `ip` serve one story, which says so when they are missing.
@@ -73,7 +82,7 @@ impl Tool {
     fn version(&self) -> Option<(u32, u32)> {
         let output = Command::new(self.probe[0]).args(&self.probe[1..]).stdin(Stdio::null()).output().ok()?;
         // certutil prints its help with a status of its own; that it ran at all is enough.
-        if !output.status.success() && self.name() == "python3" {
+        if !output.status.success() && ["python3", "pkg-config"].contains(&self.name()) {
             return None;
         }
         Some(first_version(&String::from_utf8_lossy(&output.stdout)))
@@ -187,6 +196,22 @@ pub(crate) fn python(requirements: &Path) -> Result<PathBuf, Failure> {
         run_quietly(pip.arg(requirements)).map(drop)
     })?;
     Ok(python)
+}
+
+/// mediasoup's worker and what drives it, built in a folder of their own from packages; which folder.
+pub(crate) fn mediasoup() -> Result<PathBuf, Failure> {
+    let (folder, sources) = (target().join("mediasoup"), root().join("bench/mediasoup"));
+    let stamp = folder.join(".campanile");
+    once(&stamp, &fingerprint(&[sources.join("build.sh"), sources.join("subprojects")])?, || {
+        tools(&[CC, CXX, CMAKE, NODE, NPM, VENV, PERL, ABSEIL], false)?;
+        // What was built in another way goes; what a run has left half done stays, and is gone on with.
+        if stamp.is_file() {
+            fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
+        }
+        println!("building mediasoup's worker in {}, which takes a quarter of an hour", shown(&folder));
+        run(Command::new(sources.join("build.sh")).arg(&folder))
+    })?;
+    Ok(folder)
 }
 
 fn stamp(name: &str) -> PathBuf {

@@ -1,14 +1,20 @@
-//! Forwarded video: one camera and many who watch, over ICE, DTLS and SRTP, through our forwarder and Janus' VideoRoom.
+//! Forwarded video: one camera and many who watch, over ICE, DTLS and SRTP, through our forwarder, Janus' VideoRoom and
+//! mediasoup's worker.
 
+mod live;
+mod mediasoup;
 mod ours;
 mod room;
 mod videoroom;
 
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::report::{Comparison, Row};
+pub(crate) use live::run as live;
+use room::Watched;
+
+use crate::report::{Comparison, OURS, Row};
 use crate::system::Used;
 use crate::{Failure, Plan};
 
@@ -21,15 +27,30 @@ const KEYFRAME_INTERVAL: u32 = 60;
 /// For all to get in and see.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Measures a case for each number of those who watch the one camera; ours alone, if so wished.
-pub(crate) fn run(plan: &Plan, watchers: &[usize], alone: bool) -> Result<Comparison, Failure> {
+/// Beside whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beside<'a> {
+    pub(crate) janus: bool,
+    /// Where mediasoup's worker is, if it is anywhere.
+    pub(crate) mediasoup: Option<&'a Path>,
+}
+
+/// Measures a case for each number of those who watch the one camera.
+pub(crate) fn run(plan: &Plan, watchers: &[usize], beside: Beside<'_>) -> Result<Comparison, Failure> {
     let mut comparison = Comparison::new("µs of CPU per forwarded packet");
     for &watchers in watchers {
         let case = comparison.case(format!("1 camera of 1.4 Mbit/s, {watchers} watching"));
         for _ in 0..plan.pairs {
-            case.ours(ours::campanile(plan, watchers)?);
-            if !alone {
-                case.theirs(videoroom::videoroom(plan, watchers)?);
+            case.ran(OURS, ours::campanile(plan, watchers)?);
+            if beside.janus {
+                case.ran("Janus", videoroom::videoroom(plan, watchers)?);
+            }
+            if let Some(folder) = beside.mediasoup {
+                // Built anew wherever this runs, it may fail where the others do not; they count without it.
+                match mediasoup::mediasoup(plan, watchers, folder) {
+                    Ok(row) => case.ran("mediasoup", row),
+                    Err(failure) => eprintln!("mediasoup is left out: {failure}"),
+                }
             }
         }
     }
@@ -76,11 +97,11 @@ impl Tally {
 }
 
 /// What all watchers together cost.
-fn row(used: Used, tallies: &[Arc<Tally>], late: bool) -> Row {
-    let (received, due) =
-        tallies.iter().map(|tally| tally.counts()).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+fn row(used: Used, watched: Watched) -> Row {
+    let Watched { received, due, late } = watched;
     Row {
         cost_us: used.cpu.as_secs_f64() * 1e6 / received.max(1) as f64,
+        kernel: used.kernel,
         cores: used.cpu.as_secs_f64() / used.elapsed.as_secs_f64(),
         delivered: received as f64 / due as f64,
         others: used.others,
@@ -88,11 +109,11 @@ fn row(used: Used, tallies: &[Arc<Tally>], late: bool) -> Row {
     }
 }
 
-/// Frames that look like VP8 from outside: the first of each round is a keyframe with its size, the rest is noise.
-fn frames() -> Vec<Vec<u8>> {
+/// Frames of this size that look like VP8 from outside: the first of each round is a keyframe with its size, the rest is noise.
+fn frames(bytes: usize) -> Vec<Vec<u8>> {
     let mut noise = 1_u32;
     let mut frame = |number| {
-        let mut bytes: Vec<u8> = (0..FRAME_BYTES)
+        let mut bytes: Vec<u8> = (0..bytes)
             .map(|_| {
                 noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 (noise >> 24) as u8

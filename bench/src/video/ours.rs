@@ -12,7 +12,8 @@ use campanile_client::{
 use campanile_wire::signaling::Secret;
 use serde_json::Value;
 
-use super::{FRAMERATE, PATIENCE, SIZE, Tally, frames, row};
+use super::room::Watched;
+use super::{FRAME_BYTES, FRAMERATE, PATIENCE, SIZE, Tally, frames, row};
 use crate::report::Row;
 use crate::system::{Folder, Meter, Server};
 use crate::{Failure, Plan};
@@ -46,7 +47,7 @@ async fn in_campanile(plan: &Plan, watchers: usize) -> Result<Row, Failure> {
         max_bitrate_kbps: 1500,
         size: SIZE,
         scalability: Scalability::NONE,
-        frames: frames().into_iter().map(Arc::from).collect(),
+        frames: frames(FRAME_BYTES).into_iter().map(Arc::from).collect(),
     };
     let camera = VideoSource { codec: Codec::Vp8, layers: vec![layer], framerate: FRAMERATE, stamp: None };
     let mut sessions = vec![enter(&infos[0], Some(camera), None).await?];
@@ -72,7 +73,9 @@ async fn in_campanile(plan: &Plan, watchers: usize) -> Result<Row, Failure> {
     // Statistics are a second old at most; a camera that was held up sends fewer frames.
     let sent = sessions[0].stats().video_frames_sent - sent_before;
     let late = (sent as f64) < f64::from(FRAMERATE) * (used.elapsed.as_secs_f64() - 1.5);
-    Ok(row(used, &tallies, late))
+    let counts = tallies.iter().map(|tally| tally.counts());
+    let (received, due) = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    Ok(row(used, Watched { received, due, late }))
 }
 
 /// Sends no audio, and counts none; but a meeting has sound, so each also gets 50 packets of silence a second. What they

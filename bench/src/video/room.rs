@@ -1,10 +1,8 @@
-//! The camera and its watchers for a server that is not ours: the light engine's transport and packets, signaled as the
-//! server likes.
+//! Cameras and who watches them, signaled as the server likes: the light engine's transport and packets.
 
 use std::io::{ErrorKind, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use campanile_client::payload::Packetizer;
 use campanile_client::transport::{PeerDescription, Received, Transport, TransportOutput};
@@ -18,6 +16,9 @@ use crate::report::Row;
 use crate::system::Meter;
 use crate::{Failure, Plan};
 
+pub(super) const OPUS: u8 = 111;
+/// What AES-GCM appends (RFC 7714 section 14.2), which everybody here agrees on.
+const GCM_TAG_BYTES: usize = 16;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const VP8: u8 = 96;
 pub(super) const MID_EXTENSION: u8 = 4;
@@ -31,8 +32,17 @@ pub(super) struct Peer {
     pub(super) transport: Transport,
     connected: bool,
     pub(super) ssrc: u32,
-    reception: Option<ReceptionStats>,
-    tally: Arc<Tally>,
+    streams: Vec<Stream>,
+    /// Packets on their way, where they are looked into.
+    delays: Option<Vec<Duration>>,
+}
+
+/// What comes under one SSRC.
+struct Stream {
+    ssrc: u32,
+    reception: ReceptionStats,
+    /// Of video; sound is not counted.
+    tally: Option<Tally>,
 }
 
 impl Peer {
@@ -45,8 +55,12 @@ impl Peer {
         };
         let (socket, state, local) = bound().map_err(|error| error.to_string())?;
         let transport = Transport::new(Instant::now(), local)?;
-        let tally = Arc::new(Tally::default());
-        Ok(Peer { socket, state, transport, connected: false, ssrc, reception: None, tally })
+        Ok(Peer { socket, state, transport, connected: false, ssrc, streams: Vec::new(), delays: None })
+    }
+
+    /// Looks into what comes last of each frame, for how long it was on its way.
+    pub(super) fn follow_delays(&mut self) {
+        self.delays = Some(Vec::new());
     }
 
     /// Takes in how to reach the server.
@@ -61,8 +75,8 @@ impl Peer {
             match self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut metas) {
                 Ok(_) => {
                     let [meta] = metas;
-                    for bytes in buffer[..meta.len].chunks(meta.stride.max(1)) {
-                        self.receive(now, meta.addr, bytes);
+                    for bytes in buffer[..meta.len].chunks_mut(meta.stride.max(1)) {
+                        self.receive(now, &meta, bytes);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -74,6 +88,11 @@ impl Peer {
         if self.transport.poll_timeout().is_some_and(|due| due <= now) {
             self.transport.handle_timeout(now);
         }
+        self.flush()
+    }
+
+    /// Sends what waits.
+    fn flush(&mut self) -> Result<(), Failure> {
         while let Some(output) = self.transport.poll() {
             match output {
                 TransportOutput::Transmit { to, bytes } => drop(self.socket.send_to(&bytes, to)),
@@ -86,20 +105,44 @@ impl Peer {
         Ok(())
     }
 
-    fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
-        if self.transport.receive(now, from, bytes) == Received::Rtp
-            && let Ok(header) = RtpHeader::parse_sealed(bytes)
-        {
-            self.tally.count(header.sequence);
-            let reception = self.reception.get_or_insert_with(|| ReceptionStats::new(header.ssrc, 90_000));
-            reception.record(header.sequence, header.timestamp, now);
+    fn receive(&mut self, now: Instant, meta: &RecvMeta, bytes: &mut [u8]) {
+        if self.transport.receive(now, meta.addr, bytes) != Received::Rtp {
+            return;
         }
+        let Ok(header) = RtpHeader::parse_sealed(bytes) else { return };
+        let at = self.streams.iter().position(|stream| stream.ssrc == header.ssrc).unwrap_or_else(|| {
+            let (clock_hz, tally) =
+                if header.payload_type == OPUS { (48_000, None) } else { (90_000, Some(Tally::default())) };
+            let reception = ReceptionStats::new(header.ssrc, clock_hz);
+            self.streams.push(Stream { ssrc: header.ssrc, reception, tally });
+            self.streams.len() - 1
+        });
+        let stream = &mut self.streams[at];
+        stream.reception.record(header.sequence, header.timestamp, now);
+        let Some(tally) = &stream.tally else { return };
+        tally.count(header.sequence);
+        // When the kernel had it, however late we are.
+        if let (Some(delays), true, Some(arrival)) = (&mut self.delays, header.marker, meta.timestamp)
+            && self.transport.open_rtp(bytes, &header)
+            && let Some(stamp) = bytes[..bytes.len() - GCM_TAG_BYTES].last_chunk()
+        {
+            delays.push(arrival.saturating_sub(Duration::from_nanos(u64::from_be_bytes(*stamp))));
+        }
+    }
+
+    /// Whether so many videos come.
+    fn sees(&self, videos: usize) -> bool {
+        self.tallies().count() >= videos
+    }
+
+    fn tallies(&self) -> impl Iterator<Item = &Tally> {
+        self.streams.iter().filter_map(|stream| stream.tally.as_ref())
     }
 
     /// What browsers tell a sender once a second.
     fn report(&mut self, now: Instant) {
         let blocks: Vec<_> =
-            self.reception.as_mut().and_then(|stats| stats.report(now)).into_iter().collect();
+            self.streams.iter_mut().filter_map(|stream| stream.reception.report(now)).collect();
         let ssrc = self.ssrc;
         self.transport.send_rtcp(|out| {
             rtcp::receiver_report(out, ssrc, &blocks);
@@ -116,42 +159,98 @@ pub(super) fn own_address() -> std::io::Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
-/// All peers of one run: the camera and who watches it.
-pub(super) struct Room {
-    pub(super) camera: Peer,
-    watchers: Vec<Peer>,
+/// A peer that sends video.
+pub(super) struct Camera {
+    pub(super) peer: Peer,
+    mid: &'static str,
     packetizer: Packetizer,
-    frames: Vec<Vec<u8>>,
     sequence: u16,
-    number: usize,
+    /// Frames sent.
+    frames: usize,
     next_frame: Instant,
+}
+
+impl Camera {
+    /// Not connected yet; `mid` is its section of the SDP.
+    pub(super) fn new(ssrc: u32, mid: &'static str) -> Result<Camera, Failure> {
+        Ok(Camera {
+            peer: Peer::new(ssrc)?,
+            mid,
+            packetizer: Packetizer::new(Codec::Vp8, Scalability::NONE, SIZE),
+            sequence: 0,
+            frames: 0,
+            next_frame: Instant::now(),
+        })
+    }
+
+    /// Sends one frame, as the light engine sends it to Campanile. In the place of its last bytes is the time at which they
+    /// were sent.
+    fn send(&mut self, frames: &[Vec<u8>], now: Instant) -> Result<(), Failure> {
+        let frame = &frames[self.frames % frames.len()];
+        let time = (self.frames as u32).wrapping_mul(90_000 / FRAMERATE);
+        self.frames += 1;
+        let ssrc = self.peer.ssrc;
+        for mut payload in self.packetizer.packetize(frame) {
+            let sequence = self.sequence;
+            self.sequence = self.sequence.wrapping_add(1);
+            if payload.marker
+                && let Some(stamp) = payload.bytes.last_chunk_mut()
+            {
+                let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                *stamp = (unix.as_nanos() as u64).to_be_bytes();
+            }
+            self.peer.transport.send_rtp(|out| {
+                let extensions: [(u8, &[u8]); 1] = [(MID_EXTENSION, self.mid.as_bytes())];
+                rtp::write_header(out, VP8, payload.marker, sequence, time, ssrc, &extensions);
+                out.extend_from_slice(&payload.bytes);
+            });
+            self.peer.flush()?;
+        }
+        self.next_frame = (self.next_frame + Duration::from_secs(1) / FRAMERATE).max(now);
+        Ok(())
+    }
+}
+
+/// All peers of one run: the cameras and who watches them.
+pub(super) struct Room {
+    pub(super) cameras: Vec<Camera>,
+    pub(super) watchers: Vec<Peer>,
+    frames: Vec<Vec<u8>>,
     next_report: Instant,
+    frames_sent: u32,
     late_frames: u32,
     /// For what one read brings: the kernel glues together what comes of one sender in one go.
     buffer: Vec<u8>,
 }
 
+/// What all watchers together have received in a while.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watched {
+    pub(super) received: u64,
+    pub(super) due: u64,
+    /// Whether frames were sent too late, one in a hundred or more.
+    pub(super) late: bool,
+}
+
 impl Room {
-    /// A camera under SSRC 1, not connected yet.
-    pub(super) fn new() -> Result<Room, Failure> {
-        let now = Instant::now();
-        Ok(Room {
-            camera: Peer::new(1)?,
+    /// Empty; cameras send frames of so many bytes.
+    pub(super) fn new(frame_bytes: usize) -> Room {
+        Room {
+            cameras: Vec::new(),
             watchers: Vec::new(),
-            packetizer: Packetizer::new(Codec::Vp8, Scalability::NONE, SIZE),
-            frames: frames(),
-            sequence: 0,
-            number: 0,
-            next_frame: now,
-            next_report: now,
+            frames: frames(frame_bytes),
+            next_report: Instant::now(),
+            frames_sent: 0,
             late_frames: 0,
             buffer: vec![0; 1 << 16],
-        })
+        }
     }
 
-    /// Until the camera, which has accepted the server, is connected and sends.
-    pub(super) fn connect_camera(&mut self) -> Result<(), Failure> {
-        self.run_until("connecting the camera", |room| room.camera.connected)
+    /// Takes in a camera, which has accepted the server, and waits until it is connected and sends.
+    pub(super) fn add_camera(&mut self, camera: Camera) -> Result<(), Failure> {
+        self.cameras.push(camera);
+        let connected = |room: &Room| room.cameras.last().is_some_and(|camera| camera.peer.connected);
+        self.run_until("connecting a camera", connected)
     }
 
     /// Takes in one more who watches, and has accepted the server.
@@ -160,58 +259,58 @@ impl Room {
         self.run_until("connecting a watcher", |room| room.watchers.last().is_some_and(|peer| peer.connected))
     }
 
-    /// What it costs the process `pid` to show the camera to all.
-    pub(super) fn measure(&mut self, plan: &Plan, pid: u32) -> Result<Row, Failure> {
-        self.run_until("showing the camera to all", |room| {
-            room.watchers.iter().all(|peer| peer.tally.counts().0 > 0)
+    /// Until everybody sees every camera, and then for so long.
+    pub(super) fn warm(&mut self, time: Duration) -> Result<(), Failure> {
+        self.run_until("showing all cameras to all", |room| {
+            room.watchers.iter().all(|peer| peer.sees(room.cameras.len()))
         })?;
-        self.run(plan.warm)?;
-        let tallies: Vec<Arc<Tally>> = self.watchers.iter().map(|peer| peer.tally.clone()).collect();
-        tallies.iter().for_each(|tally| tally.reset());
-        self.late_frames = 0;
-        let meter = Meter::start(pid)?;
-        self.run(plan.measured)?;
-        let used = meter.stop()?;
-        let frames = used.elapsed.as_secs_f64() * f64::from(FRAMERATE);
-        Ok(row(used, &tallies, f64::from(self.late_frames) > frames / 100.0))
+        self.run(time)
     }
 
-    fn run(&mut self, time: Duration) -> Result<(), Failure> {
+    /// Counts what comes in so long.
+    pub(super) fn watch(&mut self, time: Duration) -> Result<Watched, Failure> {
+        self.watchers.iter().flat_map(Peer::tallies).for_each(Tally::reset);
+        (self.frames_sent, self.late_frames) = (0, 0);
+        self.run(time)?;
+        let counts = self.watchers.iter().flat_map(Peer::tallies).map(Tally::counts);
+        let (received, due) = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        Ok(Watched { received, due, late: self.late_frames > self.frames_sent / 100 })
+    }
+
+    /// What it costs the process `pid` to show the camera to all.
+    pub(super) fn measure(&mut self, plan: &Plan, pid: u32) -> Result<Row, Failure> {
+        self.warm(plan.warm)?;
+        let meter = Meter::start(pid)?;
+        let watched = self.watch(plan.measured)?;
+        Ok(row(meter.stop()?, watched))
+    }
+
+    /// How long packets were on their way, of whoever looked; from then on anew.
+    pub(super) fn take_delays(&mut self) -> Vec<Duration> {
+        self.watchers.iter_mut().filter_map(|peer| peer.delays.as_mut()).flat_map(std::mem::take).collect()
+    }
+
+    pub(super) fn run(&mut self, time: Duration) -> Result<(), Failure> {
         let end = Instant::now() + time;
         loop {
             let now = Instant::now();
             if now >= end {
                 return Ok(());
             }
-            if self.camera.connected && now >= self.next_frame {
-                self.late_frames += u32::from(now > self.next_frame + Duration::from_millis(20));
-                self.next_frame = (self.next_frame + Duration::from_secs(1) / FRAMERATE).max(now);
-                self.send_frame();
+            for camera in &mut self.cameras {
+                if camera.peer.connected && now >= camera.next_frame {
+                    self.frames_sent += 1;
+                    self.late_frames += u32::from(now > camera.next_frame + Duration::from_millis(20));
+                    camera.send(&self.frames, now)?;
+                }
+                camera.peer.turn(now, &mut self.buffer)?;
             }
             if now >= self.next_report {
                 self.next_report = now + REPORT_INTERVAL;
                 self.watchers.iter_mut().for_each(|peer| peer.report(now));
             }
-            self.camera.turn(now, &mut self.buffer)?;
             self.watchers.iter_mut().try_for_each(|peer| peer.turn(now, &mut self.buffer))?;
             std::thread::sleep(NAP);
-        }
-    }
-
-    /// As the light engine sends it to Campanile.
-    fn send_frame(&mut self) {
-        let frame = &self.frames[self.number % self.frames.len()];
-        let time = (self.number as u32).wrapping_mul(90_000 / FRAMERATE);
-        self.number += 1;
-        let ssrc = self.camera.ssrc;
-        for payload in self.packetizer.packetize(frame) {
-            let sequence = self.sequence;
-            self.sequence = self.sequence.wrapping_add(1);
-            self.camera.transport.send_rtp(|out| {
-                let extensions: [(u8, &[u8]); 1] = [(MID_EXTENSION, b"0")];
-                rtp::write_header(out, VP8, payload.marker, sequence, time, ssrc, &extensions);
-                out.extend_from_slice(&payload.bytes);
-            });
         }
     }
 

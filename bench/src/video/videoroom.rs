@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::room::{MID_EXTENSION, Peer, Room, VP8};
+use super::FRAME_BYTES;
+use super::room::{Camera, MID_EXTENSION, Peer, Room, VP8};
 use crate::janus::{Handle, Janus};
 use crate::report::Row;
 use crate::{Failure, Plan};
@@ -20,11 +21,11 @@ pub(super) fn videoroom(plan: &Plan, watchers: usize) -> Result<Row, Failure> {
     let joined =
         janus.negotiate(host, json!({ "request": "join", "ptype": "publisher", "room": ROOM }), None)?;
     let feed = &joined["plugindata"]["data"]["id"];
-    let mut room = Room::new()?;
-    let offer = sdp(&room.camera, "0", &VP8.to_string(), "sendonly");
+    let (mut room, mut camera) = (Room::new(FRAME_BYTES), Camera::new(1, "0")?);
+    let offer = sdp(&camera.peer, "0", &VP8.to_string(), "sendonly");
     let published = janus.negotiate(host, json!({ "request": "publish" }), Some(offer))?;
-    room.camera.accept(sdp_of(&published)?)?;
-    room.connect_camera()?;
+    camera.peer.accept(sdp_of(&published)?)?;
+    room.add_camera(camera)?;
     for number in 0..watchers {
         room.add_watcher(watcher(&janus, feed, 2 + number as u32)?)?;
     }

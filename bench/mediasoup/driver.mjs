@@ -1,0 +1,66 @@
+// Drives a mediasoup worker: one line of JSON in, one line of JSON out. First it tells the worker's process.
+//
+//   {"camera": {"fingerprint": "AB:…", "ssrc": 1}}     one that sends VP8, before any that watches
+//   {"watcher": {"fingerprint": "AB:…"}}               one that watches it
+//
+// Either is answered by {"sdp": "…"}, the lines of SDP that say how to reach the worker; a mistake by {"error": "…"}.
+// Ends with its standard input.
+//
+// Usage: node driver.mjs FOLDER ADDRESS
+
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+const [folder, address] = process.argv.slice(2);
+const { createWorker } = createRequire(join(folder, 'package.json'))('mediasoup');
+
+const VP8 = {
+  kind: 'video',
+  mimeType: 'video/VP8',
+  payloadType: 96,
+  preferredPayloadType: 96,
+  clockRate: 90000,
+  parameters: {},
+  rtcpFeedback: [{ type: 'nack' }, { type: 'nack', parameter: 'pli' }],
+};
+const MID = { kind: 'video', uri: 'urn:ietf:params:rtp-hdrext:sdes:mid', id: 4, preferredId: 4 };
+
+const worker = await createWorker({ workerBin: join(folder, 'mediasoup-worker'), logLevel: 'warn' });
+const router = await worker.createRouter({ mediaCodecs: [VP8] });
+let producer;
+
+async function connect(fingerprint) {
+  const transport = await router.createWebRtcTransport({ listenInfos: [{ protocol: 'udp', ip: address }] });
+  await transport.connect({
+    dtlsParameters: { role: 'client', fingerprints: [{ algorithm: 'sha-256', value: fingerprint }] },
+  });
+  return transport;
+}
+
+function sdp({ iceParameters, iceCandidates, dtlsParameters }) {
+  const { value } = dtlsParameters.fingerprints.find(({ algorithm }) => algorithm === 'sha-256');
+  const candidates = iceCandidates.map(
+    ({ foundation, priority, ip, port }) => `a=candidate:${foundation} 1 udp ${priority} ${ip} ${port} typ host\r\n`,
+  );
+  return `a=ice-ufrag:${iceParameters.usernameFragment}\r\na=ice-pwd:${iceParameters.password}\r\na=fingerprint:sha-256 ${value}\r\n${candidates.join('')}`;
+}
+
+async function answer({ camera, watcher }) {
+  const transport = await connect((camera ?? watcher).fingerprint);
+  if (camera) {
+    const rtpParameters = { mid: '0', codecs: [VP8], headerExtensions: [MID], encodings: [{ ssrc: camera.ssrc }] };
+    producer = await transport.produce({ kind: 'video', rtpParameters });
+  } else {
+    const rtpCapabilities = { codecs: [VP8], headerExtensions: [MID] };
+    await transport.consume({ producerId: producer.id, rtpCapabilities });
+  }
+  return { sdp: sdp(transport) };
+}
+
+const tell = (what) => console.log(JSON.stringify(what));
+tell({ pid: worker.pid });
+for await (const line of createInterface({ input: process.stdin })) {
+  tell(await answer(JSON.parse(line)).catch((error) => ({ error: String(error) })));
+}
+worker.close();

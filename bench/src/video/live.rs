@@ -1,0 +1,219 @@
+//! Our forwarder by itself, in real time, with more people than others are compared at: real handshakes, SRTP and datagrams,
+//! in one process with the product's worker, which is alone on the server's core. Only the sockets of signaling are left out.
+
+use std::fmt::Write as _;
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+use campanile::worker::WorkerHandle;
+use tokio::runtime::Runtime;
+
+use super::room::{Camera, MID_EXTENSION, OPUS, Peer, Room, VP8, Watched, own_address};
+use super::{FRAME_BYTES, PATIENCE};
+use crate::system::{Thread, pin_generator};
+use crate::{Failure, Plan, hall, plain};
+
+/// As the product names its thread.
+const WORKER: &str = "media-worker";
+const WATCHERS: [usize; 5] = [1, 10, 100, 300, 1000];
+/// In the table of many who watch: 0.7 Mbit/s in 90 packets a second. A thousand of them is what one core can do.
+const SMALL_FRAME_BYTES: usize = FRAME_BYTES / 2;
+const GRID: usize = 25;
+/// Who watch before it is known how many make the wanted load.
+const FIRST_WATCHERS: usize = 10;
+const LOAD: f64 = 0.7;
+/// Watchers who look into packets for their delay: opening costs the generator more than anything else that it does.
+const FOLLOWERS: usize = 2;
+const SETTLE: Duration = Duration::from_secs(3);
+/// Sound is announced and not sent; below it are the SSRCs of cameras.
+const SOUND_SSRC: u32 = 1 << 16;
+const CAMERA_MID: &str = "1";
+
+/// More and more who watch one camera; 25 cameras to 25; and the delay at the load that operators stay below.
+pub(crate) fn run(plan: &Plan) -> Result<String, Failure> {
+    let mut report = "| live, Campanile alone | µs of CPU per forwarded packet | of a core | delivered | |\n\
+                      |---|---|---|---|---|\n"
+        .to_owned();
+    let largest = if plan.short { 100 } else { 1000 };
+    let mut live = Live::start(1, SMALL_FRAME_BYTES)?;
+    for watchers in WATCHERS.into_iter().filter(|watchers| *watchers <= largest) {
+        live.fill(watchers)?;
+        let measured = live.measure(plan)?;
+        measured.write(&mut report, &format!("1 camera of 0.7 Mbit/s, {watchers} watching"));
+    }
+    live.end();
+    let mut live = Live::start(GRID, FRAME_BYTES)?;
+    live.fill(FIRST_WATCHERS)?;
+    let share = live.measure_for(SETTLE, SETTLE)?.share;
+    let loaded = ((FIRST_WATCHERS as f64 * LOAD / share).round() as usize).max(FIRST_WATCHERS);
+    let mut delays = String::new();
+    let mut stops = [GRID, loaded];
+    stops.sort_unstable();
+    for watchers in stops {
+        live.fill(watchers)?;
+        let measured = live.measure(plan)?;
+        measured
+            .write(&mut report, &format!("{GRID} cameras of 1.4 Mbit/s, {watchers} watching all of them"));
+        if watchers == loaded {
+            delays = told(live.room.take_delays(), measured.share);
+        }
+    }
+    live.end();
+    Ok(report + &delays)
+}
+
+/// The distribution of delays.
+fn told(mut delays: Vec<Duration>, share: f64) -> String {
+    delays.sort_unstable();
+    let at = |part: f64| {
+        let delay = delays.get((part * (delays.len() as f64 - 1.0)) as usize);
+        delay.map_or("–".to_owned(), |delay| format!("{:.2} ms", delay.as_secs_f64() * 1e3))
+    };
+    format!(
+        "\nFrom a frame's last packet on its way to the server until it is at a watcher's socket, with the server at {:.0} % of \
+         its core: median {}, 90 % {}, 99 % {}, most {}, of {} frames.\n",
+        100.0 * share,
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(1.0),
+        delays.len()
+    )
+}
+
+/// A worker, and all people of its one meeting.
+struct Live {
+    runtime: Runtime,
+    worker: WorkerHandle,
+    thread: Thread,
+    room: Room,
+    people: usize,
+}
+
+/// What the worker did in a while.
+struct Measured {
+    /// Of the core, 0 to 1.
+    share: f64,
+    cpu: Duration,
+    watched: Watched,
+}
+
+impl Measured {
+    fn write(&self, report: &mut String, case: &str) {
+        let Watched { received, due, late } = self.watched;
+        let delivered = received as f64 / due.max(1) as f64;
+        let flaw = match () {
+            () if delivered < 0.999 => "does not count: too few delivered",
+            () if late => "does not count: the generator could not keep time",
+            () => "",
+        };
+        let cost_us = self.cpu.as_secs_f64() * 1e6 / received.max(1) as f64;
+        let (share, delivered) = (100.0 * self.share, 100.0 * delivered);
+        // Writing to a String does not fail.
+        let _ = writeln!(report, "| {case} | {cost_us:.2} | {share:.1} % | {delivered:.2} % | {flaw} |");
+        eprintln!("{case:60} {cost_us:.2} µs, {share:.1} % of a core, {delivered:.2} % delivered {flaw}");
+    }
+}
+
+impl Live {
+    fn start(cameras: usize, frame_bytes: usize) -> Result<Live, Failure> {
+        let text = |error: std::io::Error| error.to_string();
+        let socket = own_address().and_then(|ip| UdpSocket::bind((ip, 0))).map_err(text)?;
+        pin_generator()?;
+        let before = Thread::ids(WORKER)?;
+        let worker = plain::start(socket, false, 8);
+        let thread = Thread::pinned(WORKER, &before)?;
+        // Its one thread empties the mailboxes.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let mut live =
+            Live { runtime: runtime.map_err(text)?, worker, thread, room: Room::new(frame_bytes), people: 0 };
+        for number in 0..cameras {
+            let mut camera = Camera::new(1 + number as u32, CAMERA_MID)?;
+            let answer = live.enter(offer(&camera.peer, true, 0), true)?;
+            camera.peer.accept(&answer)?;
+            live.room.add_camera(camera)?;
+        }
+        Ok(live)
+    }
+
+    /// Lets nobody notice that the worker stops.
+    fn end(self) {
+        self.runtime.shutdown_background();
+        self.worker.stop();
+    }
+
+    /// Lets people in who watch all cameras, until there are so many.
+    fn fill(&mut self, watchers: usize) -> Result<(), Failure> {
+        let cameras = self.room.cameras.len();
+        while self.room.watchers.len() < watchers {
+            let mut peer = Peer::new(10_000 + self.people as u32)?;
+            if self.room.watchers.len() < FOLLOWERS {
+                peer.follow_delays();
+            }
+            let answer = self.enter(offer(&peer, false, cameras), false)?;
+            peer.accept(&answer)?;
+            self.room.add_watcher(peer)?;
+        }
+        Ok(())
+    }
+
+    /// One more person, with a camera or watching all that there are; the answer to their offer.
+    fn enter(&mut self, offer: String, sends_camera: bool) -> Result<String, Failure> {
+        let (number, cameras) = (self.people, self.room.cameras.len());
+        self.people += 1;
+        let entered = async {
+            let (session, mut mailbox) = plain::connect(&self.worker, 0, number).await;
+            let watched = if sends_camera { Vec::new() } else { plain::cameras(&mut mailbox, cameras).await };
+            let wanted = hall::subscription(offer, sends_camera, &watched);
+            plain::subscribe(&self.worker, session, mailbox, wanted).await
+        };
+        let answer = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, entered).await });
+        answer.map_err(|_| format!("person {number} does not get in"))
+    }
+
+    fn measure(&mut self, plan: &Plan) -> Result<Measured, Failure> {
+        self.measure_for(plan.warm, plan.measured)
+    }
+
+    fn measure_for(&mut self, warm: Duration, measured: Duration) -> Result<Measured, Failure> {
+        self.room.warm(warm)?;
+        self.room.take_delays();
+        let (before, began) = (self.thread.so_far()?.0, Instant::now());
+        let watched = self.room.watch(measured)?;
+        let cpu = self.thread.so_far()?.0 - before;
+        Ok(Measured { share: cpu.as_secs_f64() / began.elapsed().as_secs_f64(), cpu, watched })
+    }
+}
+
+/// Sound, and with any video the own camera's section and one for each that is watched.
+fn offer(peer: &Peer, sends_camera: bool, watches: usize) -> String {
+    let (local, transport, ssrc) = (peer.transport.local(), peer.transport.sdp_lines("actpass"), peer.ssrc);
+    let (ip, port) = (local.ip(), local.port());
+    let mids: Vec<String> = (0..watches + 2).map(|mid| mid.to_string()).collect();
+    let mut sdp = format!(
+        "v=0\r\no=- 1 2 IN IP4 {ip}\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\n\
+         m=audio {port} UDP/TLS/RTP/SAVPF {OPUS}\r\nc=IN IP4 {ip}\r\n\
+         a=candidate:1 1 udp 2122260223 {ip} {port} typ host generation 0\r\n{transport}a=mid:0\r\na=sendrecv\r\n\
+         a=msid:audio microphone\r\na=rtcp-mux\r\na=rtpmap:{OPUS} opus/48000/2\r\na=ssrc:{} cname:bench\r\n",
+        mids.join(" "),
+        SOUND_SSRC + ssrc
+    );
+    for mid in &mids[1..] {
+        let direction = match (mid.as_str(), sends_camera) {
+            (CAMERA_MID, true) => "sendrecv",
+            (CAMERA_MID, false) => "inactive",
+            _ => "recvonly",
+        };
+        // Writing to a String does not fail.
+        let _ = write!(
+            sdp,
+            "m=video 9 UDP/TLS/RTP/SAVPF {VP8}\r\nc=IN IP4 0.0.0.0\r\n{transport}a=mid:{mid}\r\na={direction}\r\n\
+             a=rtcp-mux\r\na=rtpmap:{VP8} VP8/90000\r\na=rtcp-fb:{VP8} nack\r\na=rtcp-fb:{VP8} nack pli\r\n\
+             a=extmap:{MID_EXTENSION} urn:ietf:params:rtp-hdrext:sdes:mid\r\n"
+        );
+        if direction == "sendrecv" {
+            let _ = write!(sdp, "a=msid:camera camera\r\na=ssrc:{ssrc} cname:bench\r\n");
+        }
+    }
+    sdp
+}
