@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::generator::{Attendees, TICK, speech};
 use crate::janus::Janus;
 use crate::report::{Comparison, OURS, Row};
-use crate::system::{Meter, Server};
+use crate::system::{Meter, Server, open_files};
 use crate::{Failure, Plan};
 
 /// Where our attendees send from: the first of as many ports.
@@ -43,6 +43,8 @@ const CASES: [Case; 5] = [
 /// Measures all cases (in a short run, all but the largest of either kind); `speech_file` holds raw 48 kHz mono 16-bit samples.
 pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<Comparison, Failure> {
     let frames = speech(speech_file)?;
+    let most = CASES.iter().map(|case| case.meetings * case.people).max();
+    open_files(most.unwrap_or(0))?;
     let mut comparison = Comparison::new("µs of CPU per person and tick of 20 ms");
     for case in
         CASES.iter().filter(|case| !plan.short || case.meetings * case.people <= 250 && case.people != 50)

@@ -18,7 +18,7 @@ use campanile_opus::{Application, Bandwidth, Channels, Decoder, Encoder, Encoder
 use tokio::runtime::Runtime;
 
 use crate::generator::{TICK, speech};
-use crate::system::{Thread, pin_generator, resident};
+use crate::system::{Thread, open_files, pin_generator, resident};
 use crate::{Failure, Plan, hall, plain};
 
 /// As the product names its thread.
@@ -39,7 +39,8 @@ const MEETINGS_DELAYED: usize = 12;
 /// By then a jitter buffer has forgotten what it believed before it had seen anything, as it has when people who have been
 /// there for a while begin to speak.
 const SETTLED: Duration = Duration::from_secs(10);
-/// For one person to get in.
+/// So many get in at once, and for so long it is waited for them.
+const TOGETHER: usize = 25;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Those who are in already are heard of so often while others get in, or the server would give them up.
 const HEARD_OF: Duration = Duration::from_secs(1);
@@ -68,17 +69,12 @@ pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<(), Failure> {
     let frames = speech(speech_file)?;
     // Before any other thread is there, so that all inherit it.
     pin_generator()?;
+    let most = CASES.iter().map(|case| case.meetings * case.people).max();
+    open_files(most.unwrap_or(0))?;
     println!("| over SRTP | share of a core | per person and tick | delivered | |\n|---|---|---|---|---|");
     for case in CASES.iter().filter(|case| !plan.short || case.meetings * case.people <= 1_000) {
         let mut bench = Bench::start(&frames)?;
-        let mut heard_of = Instant::now();
-        for number in 0..case.meetings * case.people {
-            bench.join(number / case.people, number % case.people < case.talkers)?;
-            if heard_of.elapsed() > HEARD_OF {
-                bench.run(TICK)?;
-                heard_of = Instant::now();
-            }
-        }
+        bench.fill(case.meetings, case.people, case.talkers)?;
         bench.run(plan.warm)?;
         let (before, _) = bench.thread.so_far()?;
         let began = Instant::now();
@@ -168,7 +164,23 @@ impl<'a> Bench<'a> {
         Ok(Bench { runtime, worker, thread, server, frames, people: Vec::new(), tick: 0 })
     }
 
-    /// One more person, until their media path stands.
+    /// So many people in each of so many meetings, until all media paths stand.
+    fn fill(&mut self, meetings: usize, people: usize, talkers: usize) -> Result<(), Failure> {
+        let mut heard_of = Instant::now();
+        for number in 0..meetings * people {
+            self.join(number / people, number % people < talkers)?;
+            if self.people.len().is_multiple_of(TOGETHER) {
+                self.connect()?;
+                if heard_of.elapsed() > HEARD_OF {
+                    self.run(TICK)?;
+                    heard_of = Instant::now();
+                }
+            }
+        }
+        self.connect()
+    }
+
+    /// One more person joins.
     fn join(&mut self, meeting: usize, talks: bool) -> Result<(), Failure> {
         let socket = local_socket()?;
         socket.connect(self.server).map_err(text)?;
@@ -189,18 +201,27 @@ impl<'a> Bench<'a> {
         let offer = person.offer(number as u32);
         let answer = self.runtime.block_on(plain::join(&self.worker, meeting, number, offer));
         person.transport.accept(Instant::now(), &PeerDescription::parse(&answer))?;
-        let begun = Instant::now();
-        while !person.connected {
-            if begun.elapsed() > PATIENCE {
-                return Err(format!("person {number} did not get in"));
-            }
-            person.receive()?;
-            person.transport.handle_timeout(Instant::now());
-            person.flush()?;
-            std::thread::sleep(Duration::from_micros(200));
-        }
         self.people.push(person);
         Ok(())
+    }
+
+    /// Waits until the media paths of all who have joined stand.
+    fn connect(&mut self) -> Result<(), Failure> {
+        let begun = Instant::now();
+        loop {
+            let mut waiting = 0;
+            for person in self.people.iter_mut().filter(|person| !person.connected) {
+                person.receive()?;
+                person.transport.handle_timeout(Instant::now());
+                person.flush()?;
+                waiting += usize::from(!person.connected);
+            }
+            match waiting {
+                0 => return Ok(()),
+                _ if begun.elapsed() > PATIENCE => return Err(format!("{waiting} people did not get in")),
+                _ => std::thread::sleep(Duration::from_micros(200)),
+            }
+        }
     }
 
     /// Lets them talk for so long.
@@ -334,9 +355,7 @@ fn delay(plan: &Plan) -> Result<(), Failure> {
     );
     for jitter in [Duration::ZERO, Duration::from_millis(30)] {
         let mut bench = Bench::start(&packets)?;
-        for number in 0..2 * MEETINGS_DELAYED {
-            bench.join(number / 2, number % 2 == 0)?;
-        }
+        bench.fill(MEETINGS_DELAYED, 2, 1)?;
         let Bench { worker, runtime, people, .. } = &mut bench;
         let mut lines = Vec::new();
         for (meeting, pair) in people.chunks_exact_mut(2).enumerate() {

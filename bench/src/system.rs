@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use campanile::http::raise_open_files;
+
 use crate::Failure;
 
 /// The core of whichever server is measured.
@@ -122,6 +124,16 @@ pub(crate) fn resident() -> Result<u64, Failure> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
     Ok(1024 * kilobytes.ok_or("the system does not tell")?)
+}
+
+/// Lets this process open so many sockets, and what else it needs: many systems begin with a thousand files.
+pub(crate) fn open_files(sockets: usize) -> Result<(), Failure> {
+    const BESIDE_SOCKETS: u64 = 100;
+    let (allowed, wanted) = (raise_open_files(), sockets as u64 + BESIDE_SOCKETS);
+    match allowed < wanted {
+        true => Err(format!("only {allowed} files may be open and {wanted} are needed: raise `ulimit -Hn`")),
+        false => Ok(()),
+    }
 }
 
 /// Keeps this process off the server's core.
