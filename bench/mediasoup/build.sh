@@ -69,16 +69,16 @@ with_cmake vendor/flatc/flatbuffers bin/flatc -DFLATBUFFERS_BUILD_TESTS=OFF
 export MEDIASOUP_WORKER_BIN="$folder/mediasoup-worker"
 [ -d node_modules/mediasoup ] || npm install --no-save --no-audit --no-fund --prefix . "mediasoup@$MEDIASOUP"
 
-[ -x "$MEDIASOUP_WORKER_BIN" ] || {
+export PATH="$folder/venv/bin:$prefix/bin:$PATH" PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
+export CPATH="$prefix/include" LIBRARY_PATH="$prefix/lib"
+[ -f worker/build/build.ninja ] || {
     rm -rf worker
     cp -r node_modules/mediasoup/worker worker
     # Instead of what would be downloaded.
     rm -r worker/subprojects
     cp -r "$here/subprojects" worker/subprojects
-    export PATH="$folder/venv/bin:$prefix/bin:$PATH" PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
-    export CPATH="$prefix/include" LIBRARY_PATH="$prefix/lib"
     # As its own build sets it up.
     meson setup worker/build worker --buildtype release -Db_ndebug=true --wrap-mode nodownload
-    ninja -C worker/build -j "$jobs" mediasoup-worker
-    mv worker/build/mediasoup-worker "$MEDIASOUP_WORKER_BIN"
 }
+ninja -C worker/build -j "$jobs" mediasoup-worker
+cp worker/build/mediasoup-worker "$MEDIASOUP_WORKER_BIN"

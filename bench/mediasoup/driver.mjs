@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 const [folder, address] = process.argv.slice(2);
+process.env.MEDIASOUP_WORKER_BIN = join(folder, 'mediasoup-worker');
 const { createWorker } = createRequire(join(folder, 'package.json'))('mediasoup');
 
 const VP8 = {
@@ -26,7 +27,7 @@ const VP8 = {
 };
 const MID = { kind: 'video', uri: 'urn:ietf:params:rtp-hdrext:sdes:mid', id: 4, preferredId: 4 };
 
-const worker = await createWorker({ workerBin: join(folder, 'mediasoup-worker'), logLevel: 'warn' });
+const worker = await createWorker({ logLevel: 'warn' });
 const router = await worker.createRouter({ mediaCodecs: [VP8] });
 let producer;
 

@@ -173,10 +173,13 @@ fn audio(wanted: &Wanted<'_>) -> Result<String, Failure> {
     ))
 }
 
-/// The forwarder beside VideoRoom, and beside mediasoup where that can be built.
+/// The forwarder beside VideoRoom, and beside mediasoup: where `--mediasoup` says, or built here if it can be.
 fn video(wanted: &Wanted<'_>) -> Result<String, Failure> {
     setup::tools(&[setup::JANUS], false)?;
     run(&mut cargo(&["build", "--release", "--package", "campanile"]))?;
+    if wanted.args.iter().any(|arg| ["--alone", "--mediasoup"].contains(arg)) {
+        return beside(wanted, &["video"]);
+    }
     match setup::mediasoup() {
         Ok(folder) => beside(wanted, &["video", "--mediasoup", &folder.to_string_lossy()]),
         Err(failure) => {
