@@ -29,6 +29,8 @@ const SUBPROTOCOL: &str = "_aws_wt_session";
 /// A message up to this size is read to its end, so that its sender can be told that it is too large. Beyond it the
 /// connection just ends.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Room for what is read at once. It is cleared before each read, and frames are small: nearly all fit.
+const READ_BUFFER_BYTES: usize = 4096;
 /// A client that takes longer than this to take one message does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Frames that ask for a promotion, each of which takes the registry's lock; a person asks once.
@@ -54,6 +56,7 @@ async fn control(
         .protocols([SUBPROTOCOL])
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
+        .read_buffer_size(READ_BUFFER_BYTES)
         .on_upgrade(async move |socket| {
             serve(state, meeting_id, token, socket).await;
             drop(permit); // counted among the open connections until here
