@@ -76,6 +76,8 @@ pub(crate) struct Meeting {
     /// Numbers that stand for attendees in the mixer, so that nobody hears their own content share.
     owners: BTreeMap<AttendeeId, u32>,
     pub(crate) next_tick: Instant,
+    /// Since when packets wait to be forwarded, which they are with the next tick: more may come with them.
+    pub(crate) fresh_since: Option<Instant>,
     /// When paced packets may leave.
     pub(crate) release_at: Option<Instant>,
     ticks: u64,
@@ -117,6 +119,7 @@ impl Meeting {
             next_audio_stream_id: first_id,
             owners: BTreeMap::new(),
             next_tick: now + phase,
+            fresh_since: None,
             release_at: None,
             ticks: 0,
             over: false,
@@ -132,7 +135,7 @@ impl Meeting {
     /// data message kept for newcomers expires, and until nobody is expected back any more.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
         match self.sessions.is_empty() {
-            false => Some(self.release_at.map_or(self.next_tick, |at| at.min(self.next_tick))),
+            false => [Some(self.next_tick), self.release_at, self.fresh_since].into_iter().flatten().min(),
             true if self.over => None,
             true => self.data.kept_until().max(self.awaited.until()),
         }
@@ -270,6 +273,7 @@ impl Meeting {
 
     /// The heartbeat.
     pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) {
+        self.forward(cx);
         if self.sessions.is_empty() {
             self.give_up_awaited(cx);
             return self.data.forget_expired(cx.now);

@@ -31,6 +31,7 @@ pub(crate) struct Replayed {
 impl Meeting {
     /// Lets subscriptions that show nothing begin, and asks publishers for the keyframes that are awaited.
     pub(crate) fn begin_pictures(&mut self, cx: &mut Cx<'_>) {
+        self.forward(cx); // else what is replayed would be sent once more
         let mut begun = Vec::new();
         for source in self.sources.values_mut() {
             for at in 0..source.subscribers.len() {
@@ -55,6 +56,7 @@ impl Meeting {
 
     /// A receiver cannot decode what it gets under this SSRC (PLI or FIR).
     pub(crate) fn keyframe_wanted(&mut self, cx: &mut Cx<'_>, id: SessionId, ssrc: u32) {
+        self.forward(cx); // likewise
         let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link.as_mut()) else { return };
         let is_meant =
             |subscriber: &Subscriber| subscriber.session == id && subscriber.forwarder.ssrc == ssrc;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use campanile_media::forward::{AllocatedStream, Forwarder, Prefer, Rung, Uplink, VideoCodec, Wish};
 use campanile_media::peer::sdp::{Codec, NegotiatedCodec};
-use campanile_media::units::Bitrate;
+use campanile_media::units::{Bitrate, SeqNo};
 use campanile_wire::signaling::{MediaType, StreamDescriptor};
 
 use crate::bandwidth::Share;
@@ -31,6 +31,8 @@ pub(crate) struct Source {
     pub(crate) codecs: Vec<NegotiatedCodec>,
     /// Everyone who watches it.
     pub(crate) subscribers: Vec<Subscriber>,
+    /// What has come in and was not offered to them yet: of which layer, and its number.
+    pub(crate) fresh: Vec<(usize, SeqNo)>,
     /// Its sender has been told what its only receiver bears.
     pub(crate) told_estimate: bool,
 }

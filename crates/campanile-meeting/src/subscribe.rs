@@ -354,6 +354,7 @@ impl Meeting {
                     layers,
                     codecs: negotiated.codecs.clone(),
                     subscribers: Vec::new(),
+                    fresh: Vec::new(),
                     told_estimate: false,
                 };
                 self.index_due = true;

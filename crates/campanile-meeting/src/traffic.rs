@@ -23,6 +23,8 @@ const RTCP_ITEMS_MAX: usize = 64;
 const REPAIRS_PER_NACK_MAX: usize = 64;
 /// Content shares are asked for a keyframe this often, in reports (seconds), as their codecs repair themselves badly.
 const CONTENT_KEYFRAME_SECONDS: u64 = 10;
+/// Packets of one source that may wait to be forwarded together: far fewer than its history holds.
+const FRESH_MAX: usize = 256;
 
 impl Meeting {
     /// Decrypts one datagram and does what it says.
@@ -113,7 +115,7 @@ impl Meeting {
         header: &RtpHeader,
         payload: &[u8],
     ) {
-        let (now, meeting) = (cx.now, self.id);
+        let now = cx.now;
         let Some(source) = self.sources.get_mut(&group_id) else { return };
         let Some(layer) = source.layers.get_mut(incoming.layer) else { return };
         let stream_id = layer.stream_id;
@@ -121,6 +123,7 @@ impl Meeting {
             // A first or a new SSRC: numbers begin anew, so subscribers wait for its keyframe.
             if layer.ssrc.replace(ssrc).is_some() {
                 layer.uplink = Uplink::default();
+                source.fresh.retain(|(layer, _)| *layer != incoming.layer);
                 for subscriber in &mut source.subscribers {
                     subscriber.forwarder.restart(stream_id);
                 }
@@ -132,7 +135,7 @@ impl Meeting {
             source.retarget(now);
             self.index_due |= source.layers.len() > 1;
         }
-        let Source { layers, codecs, subscribers, .. } = source;
+        let Source { layers, codecs, .. } = source;
         let Some(codec) = codecs.get(incoming.codec) else { return };
         let Some(video_codec) = forwardable(&codec.codec) else { return };
         let uplink = &mut layers[incoming.layer].uplink;
@@ -146,14 +149,43 @@ impl Meeting {
             descriptor: incoming.descriptor,
         };
         let Some(stored) = uplink.receive(now, incoming.sequence, packet) else { return };
-        for subscriber in subscribers {
-            let link = self.sessions.get_mut(&subscriber.session).and_then(|session| session.link.as_mut());
-            let Some(link) = link else { continue };
-            subscriber.stop_if_late(stored.info.begins_frame, link.peer.backlog());
-            let Some(numbers) = subscriber.forwarder.offer(now, stream_id, stored) else { continue };
-            link.send_video(now, &subscriber.mid, &codec.codec, numbers, stored, false);
-            self.release_at = [self.release_at, link.peer.next_release(now)].into_iter().flatten().min();
-            cx.touch(meeting, subscriber.session);
+        source.fresh.push((incoming.layer, stored.seq));
+        self.fresh_since.get_or_insert(now);
+        if source.fresh.len() == FRESH_MAX {
+            self.forward(cx);
+        }
+    }
+
+    /// Offers what has come in since the last time to everybody who watches: a frame's packets to one receiver, then to the
+    /// next, so that what is known of each comes into the processor's cache once.
+    pub(crate) fn forward(&mut self, cx: &mut Cx<'_>) {
+        if self.fresh_since.take().is_none() {
+            return;
+        }
+        for source in self.sources.values_mut().filter(|source| !source.fresh.is_empty()) {
+            let Source { layers, codecs, subscribers, fresh, .. } = source;
+            for subscriber in subscribers {
+                let link =
+                    self.sessions.get_mut(&subscriber.session).and_then(|session| session.link.as_mut());
+                let Some(link) = link else { continue };
+                let mut any = false;
+                for &(layer, sequence) in fresh.iter() {
+                    let Some(layer) = layers.get(layer) else { continue };
+                    let Some(packet) = layer.uplink.history().get(sequence) else { continue };
+                    let Some(codec) = codecs.get(packet.codec) else { continue };
+                    subscriber.stop_if_late(packet.info.begins_frame, link.peer.backlog());
+                    let offered = subscriber.forwarder.offer(cx.now, layer.stream_id, packet);
+                    let Some(numbers) = offered else { continue };
+                    link.send_video(cx.now, &subscriber.mid, &codec.codec, numbers, packet, false);
+                    any = true;
+                }
+                if any {
+                    let next = link.peer.next_release(cx.now);
+                    self.release_at = [self.release_at, next].into_iter().flatten().min();
+                    cx.touch(self.id, subscriber.session);
+                }
+            }
+            fresh.clear();
         }
     }
 

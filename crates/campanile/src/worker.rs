@@ -263,10 +263,14 @@ impl Worker {
             let stream_left = self.take_streams();
             more = frames_left || datagrams_left || stream_left;
             self.tcp.sweep(now);
-            let now = Instant::now();
-            self.guarded(|service| service.handle_timeout(now));
+            self.pass_time();
             self.drain();
         }
+    }
+
+    fn pass_time(&mut self) {
+        let now = Instant::now();
+        self.guarded(|service| service.handle_timeout(now));
     }
 
     fn until_timeout(&self) -> Option<Duration> {
@@ -356,8 +360,9 @@ impl Worker {
                 self.guarded(|service| service.handle_datagram(now, from, datagram));
             }
             if was_last {
-                return false; // drained with what the time brings, so that both leave together
+                return false; // drained with what else the turn brings, so that all leave together
             }
+            self.pass_time();
             self.drain();
         }
         true

@@ -118,6 +118,7 @@ impl World {
 
     fn datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
         self.service.handle_datagram(self.now, from, &mut bytes.to_vec());
+        self.service.handle_timeout(self.now); // as a turn of the worker ends
         self.drain();
     }
 
