@@ -113,6 +113,7 @@ impl Meeting {
         session.audio_session_id = join.audio_session_id;
         session.adaption = if server_side { join.adaption } else { Adaption::Default };
         session.disable_periodic_keyframes = join.disable_periodic_keyframes;
+        session.is_firefox = join.client.platform_name.eq_ignore_ascii_case("firefox");
         info!(
             meeting_id = %self.id, attendee_id = %attendee,
             client = join.client.client_source, version = join.client.chime_sdk_version, "joined"

@@ -66,6 +66,8 @@ pub(crate) struct Session {
     pub(crate) adaption: Adaption,
     /// The client asked not to be asked for keyframes of its content every ten seconds.
     pub(crate) disable_periodic_keyframes: bool,
+    /// Its client runs in Firefox, which must not be told of a camera's section as going both ways.
+    pub(crate) is_firefox: bool,
     pub(crate) link: Option<MediaLink>,
     pub(crate) last_heard: Instant,
     pub(crate) next_ping_id: u32,
@@ -115,6 +117,7 @@ impl Session {
             may_unmute: admission.may_unmute,
             adaption: Adaption::Default,
             disable_periodic_keyframes: false,
+            is_firefox: false,
             link: None,
             last_heard: now,
             next_ping_id: 1,

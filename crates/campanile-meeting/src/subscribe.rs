@@ -174,13 +174,14 @@ impl Meeting {
     }
 
     fn answer(&mut self, cx: &mut Cx<'_>, id: SessionId, offer: &Offer, purposes: &[Purpose]) -> Answer {
-        let link = self.sessions.get_mut(&id).and_then(|session| session.link.as_mut());
-        let link = link.expect("ensure_link has made it");
+        let session = self.sessions.get_mut(&id).expect("it has sent this");
+        let both_ways = !session.is_firefox;
+        let link = session.link.as_mut().expect("ensure_link has made it");
         let mut roles = Vec::with_capacity(offer.sections.len());
         for (section, purpose) in offer.sections.iter().zip(purposes) {
             roles.push(match (section.kind, purpose) {
                 (SectionKind::Audio, _) => Role::Audio { ssrc: link.local_ssrc },
-                (_, Purpose::Publish) => Role::ReceiveVideo,
+                (_, Purpose::Publish) => Role::ReceiveVideo { both_ways },
                 (_, Purpose::Receive { .. }) => {
                     // Numbers stay with the section as long as it lives: a client takes a changed one for a new track.
                     let known = link.downlinks.iter().find(|downlink| downlink.mid == section.mid);

@@ -174,6 +174,8 @@ pub struct Client {
     pub(crate) dead: bool,
     pub(crate) asleep_until: Option<Instant>,
     pub(crate) out: Vec<Out>,
+    /// The browser that it calls itself.
+    pub(crate) platform: String,
     pub(crate) watch: Watch,
     /// Its first SUBSCRIBE asks for video already.
     pub(crate) watches_at_once: bool,
@@ -266,6 +268,7 @@ impl Client {
             asleep_until: None,
             out: Vec::new(),
             watch: if attendee.content { Watch::Nothing } else { Watch::Highest },
+            platform: "simulator".to_owned(),
             watches_at_once: false,
             muted: false,
             audio: true,

@@ -407,3 +407,18 @@ fn trap_36_stream_ids_go_by_the_sections_of_the_offer() {
         assert!(seen.frames >= before + 8 && seen.corrupt == 0, "p{at}: {seen:?}");
     }
 }
+
+/// A camera's section that goes both ways makes Firefox take the first video that comes for its own.
+#[test]
+fn trap_11_cameras_are_answered_sendrecv_but_to_firefox() {
+    let world = World::new(Seed(40));
+    let bob = world.join("bob");
+    for (platform, expected) in [("chrome", "a=sendrecv"), ("firefox", "a=recvonly")] {
+        let page = world.join(platform).runs_in(platform).publish(Camera::small());
+        world.run_for(secs(3));
+        let answer = page.client().answers.last().cloned().expect("an answer");
+        let camera = answer.split("m=video").nth(1).expect("a section for the camera");
+        assert!(camera.contains(expected), "{platform}: {camera}");
+        assert!(bob.seen(&page).frames > 10, "and seen");
+    }
+}

@@ -48,7 +48,7 @@ impl Client {
             protocol_version: 2,
             flags: 2,
             client: ClientDetails {
-                platform_name: "simulator".to_owned(),
+                platform_name: self.platform.clone(),
                 client_source: "campanile-sim".to_owned(),
                 ..ClientDetails::default()
             },

@@ -75,6 +75,11 @@ impl Page {
         self.act(|client, _| client.watches_at_once = true)
     }
 
+    /// Calls itself this browser. Before it joins.
+    pub fn runs_in(&self, platform: &str) -> Page {
+        self.act(|client, _| client.platform = platform.to_owned())
+    }
+
     /// Whether it says what arrives, so that the server can estimate its network. Before it joins.
     pub fn gives_feedback(&self, feedback: bool) -> Page {
         self.act(|client, _| client.feedback = feedback)

@@ -58,7 +58,13 @@ pub enum Role {
     /// Nothing for now: a camera that is off, a subscription to a stream that is gone.
     Inactive,
     /// Take the attendee's camera or content share.
-    ReceiveVideo,
+    ReceiveVideo {
+        /// Say that we could send too, though nothing ever comes. Clients read their codec preferences only from a
+        /// section answered so; but Firefox takes what comes under an SSRC that it does not know yet for this section's,
+        /// if no other has its payload type, and then never shows it. Whoever is not told so is to send VP8, which all
+        /// decode: told what others decode, it would not switch.
+        both_ways: bool,
+    },
     /// Send a source the attendee has subscribed to.
     SendVideo {
         /// The video's SSRC.
@@ -243,9 +249,9 @@ fn negotiate(section: &Section, role: Role) -> Negotiated {
     }
     let (we_send, we_receive) = match (section.kind, role) {
         (SectionKind::Audio, Role::Audio { .. }) => (true, true),
-        // The attendee's camera goes nowhere but to us, yet clients read their codec preferences only from a section
-        // answered sendrecv.
-        (SectionKind::Video, Role::ReceiveVideo) => (section.direction == Direction::SendRecv, true),
+        (SectionKind::Video, Role::ReceiveVideo { both_ways }) => {
+            (both_ways && section.direction == Direction::SendRecv, true)
+        }
         (SectionKind::Video, Role::SendVideo { .. }) => (true, false),
         _ => (false, false),
     };
@@ -258,6 +264,9 @@ fn negotiate(section: &Section, role: Role) -> Negotiated {
             codec: offered.codec,
             fmtp: answered_fmtp(offered),
         });
+    }
+    if role == (Role::ReceiveVideo { both_ways: false }) {
+        negotiated.codecs.sort_by_key(|codec| codec.codec != Codec::Vp8);
     }
     for extension in &section.extensions {
         if takes_extension(section, role, extension)
@@ -462,7 +471,7 @@ impl Lines {
             match role {
                 Role::Audio { ssrc } => self.ssrcs(ssrc, None, cname),
                 Role::SendVideo { ssrc, rtx_ssrc } => self.ssrcs(ssrc, has_rtx.then_some(rtx_ssrc), cname),
-                Role::ReceiveVideo | Role::Inactive => {}
+                Role::ReceiveVideo { .. } | Role::Inactive => {}
             }
         }
     }

@@ -462,7 +462,7 @@ pub mod fuzz {
         let roles = [
             Role::Audio { ssrc: 1 },
             Role::Inactive,
-            Role::ReceiveVideo,
+            Role::ReceiveVideo { both_ways: true },
             Role::SendVideo { ssrc: 2, rtx_ssrc: 3 },
         ];
         for role in roles {

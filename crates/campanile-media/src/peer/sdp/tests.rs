@@ -32,7 +32,7 @@ fn local() -> LocalTransport<'static> {
 fn usual_role(section: &Section) -> Role {
     match section.kind {
         SectionKind::Audio => Role::Audio { ssrc: 1000 },
-        _ if section.mid == "1" => Role::ReceiveVideo,
+        _ if section.mid == "1" => Role::ReceiveVideo { both_ways: true },
         _ => {
             let mid: u32 = section.mid.parse().unwrap_or(99);
             Role::SendVideo { ssrc: 2000 + mid, rtx_ssrc: 3000 + mid }

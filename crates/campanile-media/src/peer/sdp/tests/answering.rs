@@ -159,6 +159,15 @@ fn a_camera_that_is_off_stays_inactive() {
 }
 
 #[test]
+fn whoever_is_not_answered_both_ways_is_to_send_vp8() {
+    let first = |both_ways| {
+        let answer = answer(&parse(CAMERA), &local(), |_| Role::ReceiveVideo { both_ways }, "c");
+        answer.sections[1].codecs[0].codec
+    };
+    assert_eq!([first(true), first(false)], [Codec::Vp9 { profile: 0 }, Codec::Vp8]);
+}
+
+#[test]
 fn directions_never_promise_more_than_was_offered() {
     let check = |offered: &str, role: Role, expected: Direction| {
         let offer = with(CAMERA, "a=sendrecv", &format!("a={offered}"));
@@ -170,10 +179,12 @@ fn directions_never_promise_more_than_was_offered() {
     };
     use Direction::*;
     let send = Role::SendVideo { ssrc: 1, rtx_ssrc: 2 };
-    check("sendrecv", Role::ReceiveVideo, SendRecv);
-    check("sendonly", Role::ReceiveVideo, RecvOnly);
-    check("recvonly", Role::ReceiveVideo, Inactive);
-    check("inactive", Role::ReceiveVideo, Inactive);
+    let receive = Role::ReceiveVideo { both_ways: true };
+    check("sendrecv", Role::ReceiveVideo { both_ways: false }, RecvOnly);
+    check("sendrecv", receive, SendRecv);
+    check("sendonly", receive, RecvOnly);
+    check("recvonly", receive, Inactive);
+    check("inactive", receive, Inactive);
     check("sendrecv", send, SendOnly);
     check("recvonly", send, SendOnly);
     check("sendonly", send, Inactive);
