@@ -17,6 +17,7 @@ import './stories/replicas.mjs';
 import './stories/moderation.mjs';
 import './stories/tcp.mjs';
 import './stories/narrow.mjs';
+import './stories/firefox.mjs';
 import './stories/page.mjs';
 import './stories/https.mjs';
 import './stories/library.mjs';

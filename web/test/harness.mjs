@@ -195,8 +195,8 @@ export class Gathering {
   }
 
   /** A person with a page, invited but not yet in; `name` is what others see. */
-  async invite(name, invitation) {
-    const context = await shared.browser.newContext();
+  async invite(name, invitation, browser = shared.browser) {
+    const context = await browser.newContext();
     const person = new Person(name, context, await context.newPage(), this);
     this.people.push(person);
     person.invitation = invitation ?? (await shared.server.invite(this.name, name));
@@ -273,7 +273,7 @@ export class Person {
     const seen = await this.ask(() => {
       const line = ({ at, name, ...more }) => `${Math.round(at)} ${name} ${JSON.stringify(more)}`;
       const wire = lab.frames
-        .filter(one => !['CLIENT_METRIC', 'AUDIO_METADATA', 'PING_PONG', 'MEETING_SESSION_TIMING'].includes(one.type))
+        .filter(one => !['CLIENT_METRIC', 'AUDIO_METADATA', 'BITRATES', 'PING_PONG', 'MEETING_SESSION_TIMING'].includes(one.type))
         .map(one => `${Math.round(one.at)}${one.out ? '>' : '<'}${one.type}${one.frame.error ? JSON.stringify(one.frame.error) : ''}`);
       return { events: lab.events.slice(-25).map(line), wire: wire.slice(-25), sockets: lab.sockets.map(one => one.closed) };
     });
@@ -303,7 +303,7 @@ export class Person {
   }
 
   /** Waits until the tile of `other` shows this colour, within what video coding does to it. */
-  seesColour(other, colour) {
+  seesColour(other, colour, deadlineMs = DEADLINE_MS) {
     return this.until(
       `sees ${colour} on the tile of ${other.name ?? other}`,
       ([id, want]) => {
@@ -311,6 +311,7 @@ export class Person {
         return seen?.rgb && seen.rgb.every((value, index) => Math.abs(value - want[index]) < 40) && seen;
       },
       [other.id ?? other, rgb(colour)],
+      deadlineMs,
     );
   }
 

@@ -102,12 +102,30 @@ fn first_version(text: &str) -> (u32, u32) {
 
 /// Where Chromium is: `CHROMIUM`, or what is on the path.
 pub(crate) fn chromium() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("CHROMIUM") {
+    program("CHROMIUM", &["chromium", "chromium-browser", "google-chrome"])
+}
+
+/// Where Firefox is: `FIREFOX`, or what is on the path.
+pub(crate) fn firefox() -> Option<PathBuf> {
+    program("FIREFOX", &["firefox-esr", "firefox"])
+}
+
+/// The second engine of the browser stories. Without it, one story is skipped, and says so.
+pub(crate) fn second_browser() {
+    if firefox().is_none()
+        && let Err(failure) = install(&["firefox-esr"])
+    {
+        println!("Without Firefox, its call with Chromium is not held. {failure}");
+    }
+}
+
+fn program(variable: &str, names: &[&str]) -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os(variable) {
         return Some(path.into());
     }
     let path = std::env::var_os("PATH")?;
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    std::env::split_paths(&path).flat_map(|dir| names.map(|name| dir.join(name))).find(|file| file.is_file())
+    let files = std::env::split_paths(&path).flat_map(|dir| names.iter().map(move |name| dir.join(name)));
+    files.into_iter().find(|file| file.is_file())
 }
 
 /// Sees to it that the tools are there, and Chromium too if wanted.

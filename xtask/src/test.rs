@@ -83,6 +83,7 @@ pub(crate) fn run_test(args: &[String]) -> Result<(), Failure> {
     let sdk = root().join("tests/sdk");
     let ready = report.check("set-up", || {
         setup::tools(setup::FOR_TEST, true)?;
+        setup::second_browser();
         setup::web_page()?;
         setup::test_page()?;
         setup::npm_packages(&sdk)?;
@@ -173,7 +174,7 @@ fn sdk_stories() -> Result<(Counts, bool), Failure> {
     Ok((total, good))
 }
 
-/// Meetings held by headless Chromium through the unmodified client SDK.
+/// Meetings held by headless Chromium, and one with Firefox, through the unmodified client SDK.
 fn browser_stories(filter: &str) -> Result<(Counts, bool), Failure> {
     let chromium = setup::chromium().ok_or("Chromium is missing.")?;
     let mut node = command("node", &["--test", "--test-reporter=spec"]);
@@ -182,6 +183,7 @@ fn browser_stories(filter: &str) -> Result<(Counts, bool), Failure> {
     }
     node.arg("test/all.test.mjs").current_dir(root().join("web"));
     node.env("CAMPANILE_BIN", campanile("debug")).env("CHROMIUM", chromium);
+    node.envs(setup::firefox().map(|firefox| ("FIREFOX", firefox)));
     let (counts, good) = run_counting(&mut node)?;
     if filter.is_empty() && counts.passed == 0 {
         return Err("No browser story ran at all.".into());

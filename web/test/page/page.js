@@ -63,6 +63,9 @@ window.RTCPeerConnection = class extends PlainPeerConnection {
 
 // ---- a voice and a face --------------------------------------------------------------------------------------
 
+/** As the microphone hears it. */
+const PLAIN_SOUND = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+
 let context;
 const audioContext = () => (context ??= new AudioContext({ sampleRate: 48000 }));
 let toneGain;
@@ -224,6 +227,8 @@ async function prepare(joinInfo, options = {}) {
     toneGain = tone.gain;
     await av.startAudioInput(tone.stream);
   }
+  // The browser's own microphone: where no audio device is, Firefox's audio contexts stay suspended, and its voice is none.
+  if (options.microphone) await av.startAudioInput(await navigator.mediaDevices.getUserMedia({ audio: PLAIN_SOUND }));
   ear = document.createElement('audio');
   document.body.append(ear);
   await av.bindAudioElement(ear);
