@@ -2,8 +2,8 @@
 //! signaling are left out (frames end in their mailboxes). The worker is a thread of this process, alone on the server's core;
 //! its CPU time is the kernel's account of that thread, system calls included.
 //!
-//! Also what a thousand silent people cost beside the bare cost of sealing and sending to them, what five thousand meetings
-//! cost that everybody has left, and how long a sound takes through the server.
+//! Beside each stands the bare cost of sealing and sending to as many, since this differs from one machine, and one hour, to
+//! the next. Also what five thousand meetings cost that everybody has left, and how long a sound takes through the server.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -71,7 +71,10 @@ pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<(), Failure> {
     pin_generator()?;
     let most = CASES.iter().map(|case| case.meetings * case.people).max();
     open_files(most.unwrap_or(0))?;
-    println!("| over SRTP | share of a core | per person and tick | delivered | |\n|---|---|---|---|---|");
+    println!(
+        "| over SRTP | share of a core | per person and tick | to seal and send one alone | times as much | delivered | |"
+    );
+    println!("|---|---|---|---|---|---|---|");
     for case in CASES.iter().filter(|case| !plan.short || case.meetings * case.people <= 1_000) {
         let mut bench = Bench::start(&frames)?;
         bench.fill(case.meetings, case.people, case.talkers)?;
@@ -88,19 +91,16 @@ pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<(), Failure> {
             () if traffic.latest > TICK => "does not count: the generator could not keep time",
             () => "",
         };
+        let (share, each) =
+            (used / began.elapsed().as_secs_f64(), 1e6 * used / (people * f64::from(traffic.ticks)));
+        let (delivered, bare) = (traffic.received as f64 / traffic.sent as f64, bench.bare_cost()?);
         println!(
-            "| {} | {:.2} % | {:.2} µs | {:.2} % | {flaw} |",
+            "| {} | {:.2} % | {each:.2} µs | {bare:.2} µs | {:.2} | {:.2} % | {flaw} |",
             case.name,
-            100.0 * used / began.elapsed().as_secs_f64(),
-            1e6 * used / (people * f64::from(traffic.ticks)),
-            100.0 * traffic.received as f64 / traffic.sent as f64,
+            100.0 * share,
+            each / bare,
+            100.0 * delivered,
         );
-        if case.talkers == 0 {
-            println!(
-                "| sealing and sending alone, one system call each | | {:.2} µs | | |",
-                bench.bare_cost()?
-            );
-        }
         bench.stop();
     }
     delay(plan)?;
