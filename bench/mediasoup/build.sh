@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds mediasoup's worker, and installs what drives it, in a folder outside the repository: from npm, crates.io, PyPI and
+# Builds mediasoup's worker, and installs what drives it, in a folder of its own: from npm, crates.io, PyPI and
 # Debian's packages alone, since its own build takes its libraries from elsewhere. The worker's sources are as published.
 # Each step is left out when what it makes is there. What the steps print is in FOLDER/build.log.
 #
@@ -8,7 +8,7 @@ set -eu
 
 MEDIASOUP=3.27.1
 here=$(cd "$(dirname "$0")" && pwd)
-mkdir -p "$1"
+mkdir -p "${1:?Usage: build.sh FOLDER}"
 cd "$1"
 folder=$(pwd)
 prefix=$folder/prefix

@@ -4,7 +4,6 @@
 //   {"watcher": {"fingerprint": "AB:…"}}               one that watches it
 //
 // Either is answered by {"sdp": "…"}, the lines of SDP that say how to reach the worker; a mistake by {"error": "…"}.
-// Ends with its standard input.
 //
 // Usage: node driver.mjs FOLDER ADDRESS
 
@@ -44,7 +43,9 @@ function sdp({ iceParameters, iceCandidates, dtlsParameters }) {
   const candidates = iceCandidates.map(
     ({ foundation, priority, ip, port }) => `a=candidate:${foundation} 1 udp ${priority} ${ip} ${port} typ host\r\n`,
   );
-  return `a=ice-ufrag:${iceParameters.usernameFragment}\r\na=ice-pwd:${iceParameters.password}\r\na=fingerprint:sha-256 ${value}\r\n${candidates.join('')}`;
+  const { usernameFragment, password } = iceParameters;
+  const ice = `a=ice-ufrag:${usernameFragment}\r\na=ice-pwd:${password}\r\n`;
+  return `${ice}a=fingerprint:sha-256 ${value}\r\n${candidates.join('')}`;
 }
 
 async function answer({ camera, watcher }) {
@@ -64,4 +65,3 @@ tell({ pid: worker.pid });
 for await (const line of createInterface({ input: process.stdin })) {
   tell(await answer(JSON.parse(line)).catch((error) => ({ error: String(error) })));
 }
-worker.close();

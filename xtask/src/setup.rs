@@ -226,7 +226,7 @@ pub(crate) fn mediasoup() -> Result<PathBuf, Failure> {
         if stamp.is_file() {
             fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
         }
-        println!("building mediasoup's worker in {}, which takes a quarter of an hour", shown(&folder));
+        println!("building mediasoup's worker in {}, which takes about a quarter of an hour", shown(&folder));
         run(Command::new(sources.join("build.sh")).arg(&folder))
     })?;
     Ok(folder)

@@ -80,7 +80,6 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // By the child's own id: nobody else's process can be hit.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

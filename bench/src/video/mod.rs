@@ -46,11 +46,7 @@ pub(crate) fn run(plan: &Plan, watchers: &[usize], beside: Beside<'_>) -> Result
                 case.ran("Janus", videoroom::videoroom(plan, watchers)?);
             }
             if let Some(folder) = beside.mediasoup {
-                // Built anew wherever this runs, it may fail where the others do not; they count without it.
-                match mediasoup::mediasoup(plan, watchers, folder) {
-                    Ok(row) => case.ran("mediasoup", row),
-                    Err(failure) => eprintln!("mediasoup is left out: {failure}"),
-                }
+                case.ran("mediasoup", mediasoup::mediasoup(plan, watchers, folder)?);
             }
         }
     }

@@ -228,7 +228,7 @@ pub(super) struct Room {
 pub(super) struct Watched {
     pub(super) received: u64,
     pub(super) due: u64,
-    /// Whether frames were sent too late, one in a hundred or more.
+    /// Whether frames were sent too late, more than one in a hundred.
     pub(super) late: bool,
 }
 

@@ -251,7 +251,9 @@ impl MediaLink {
     /// A stream begins on this route: the one before it on the same, if there is one, has ended, and so have its repairs.
     /// `known` has its SSRC, and meant something else.
     fn retire(&mut self, known: Option<usize>, route: Route, now: Instant) {
-        known.map(|at| self.routes.remove(at));
+        if let Some(at) = known {
+            self.routes.remove(at);
+        }
         let Route::Layer(layer) = route else { return };
         let is_its = |reception: &&mut Reception| {
             [Route::Layer(layer), Route::Repair(layer)].contains(&reception.route)

@@ -78,7 +78,7 @@ impl Profile {
     }
 
     /// How to code speech, or what else there is: the hybrid mode is the better one for speech and CELT for music, by far
-    /// (docs/adr/0010). Left to itself libopus would go back and forth between them where both sound, and code speech at 64
+    /// (docs/adr/0013). Left to itself libopus would go back and forth between them where both sound, and code speech at 64
     /// kbit/s in CELT.
     ///
     /// From complexity 7 on libopus looks what it hears; it need not if that is `known`, which saves an eighth and sounds the
