@@ -137,7 +137,7 @@ impl Meeting {
         match self.sessions.is_empty() {
             false => [Some(self.next_tick), self.release_at, self.fresh_since].into_iter().flatten().min(),
             true if self.over => None,
-            true => self.data.kept_until().max(self.awaited.until()),
+            true => [self.data.kept_until(), self.awaited.until()].into_iter().flatten().min(),
         }
     }
 

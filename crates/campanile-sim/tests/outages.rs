@@ -230,6 +230,22 @@ fn whoever_is_removed_after_a_kill_is_waited_for_no_longer() {
 }
 
 #[test]
+fn whoever_does_not_come_back_has_dropped_in_time_whatever_is_kept_for_newcomers() {
+    let world = World::new(Seed(14));
+    let pages = gather(&world, 1);
+    pages[0].stays_away();
+    world.kill_server();
+    world.start_server();
+    world.send_data_message("the office", "chat", "anybody there?", secs(60)).unwrap();
+    world.run_for(GRACE + secs(1));
+    let ends: Vec<_> = world.told().into_iter().filter(|(_, what)| what.ends().is_some()).collect();
+    assert_eq!(ends, [("p0".into(), AttendeeDropped)]);
+    assert_eq!((world.data_messages().len(), world.population()), (1, (1, 0)));
+    world.run_for(secs(60));
+    assert_eq!((world.population(), world.server_timeout()), ((0, 0), None));
+}
+
+#[test]
 fn a_meeting_to_which_nobody_comes_back_is_forgotten() {
     let world = World::new(Seed(9));
     let pages = gather(&world, 2);

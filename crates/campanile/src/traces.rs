@@ -82,7 +82,9 @@ impl JoinTraces {
         let mut these: Vec<_> = here.flat_map(|(_, theirs)| theirs).filter(failed).collect();
         these.sort_unstable_by_key(|trace| trace.session);
         let newest = these.len().saturating_sub(FAILED_SHOWN_MAX);
-        let shown: Vec<_> = these.into_iter().skip(newest).map(shown).collect();
+        let these: Vec<_> = these.into_iter().skip(newest).cloned().collect();
+        drop(kept); // everybody's way in is noted under this lock, and writing them out takes a while
+        let shown: Vec<_> = these.iter().map(shown).collect();
         json!({ "FailedJoins": shown })
     }
 }

@@ -40,7 +40,8 @@ const FRAMES_PER_TURN: usize = 64;
 /// Batches of datagrams taken in one turn, likewise.
 const BATCHES_PER_TURN: usize = 4;
 /// Turns begin at least so far apart, unless something is due: what comes meanwhile is taken together, which spares a wake-up
-/// for each datagram of a busy meeting. A packet is late by this at most.
+/// for each datagram of a busy meeting. A packet is late by this at most. Who gets a whole batch in a turn has no need to wait
+/// for more, and the socket's buffer might not hold it.
 const TURN: Duration = Duration::from_millis(1);
 
 const SOCKET: Token = Token(0);
@@ -245,10 +246,10 @@ impl Worker {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut buffers = self.udp.receive_buffers();
         // The poll tells only of changes: what could not be finished in one turn goes on in the next.
-        let mut more = true;
+        let (mut more, mut full) = (true, false);
         let mut began = Instant::now();
         loop {
-            if !more {
+            if !more && !full {
                 let rest = TURN.saturating_sub(began.elapsed());
                 std::thread::sleep(self.until_timeout().map_or(rest, |due| rest.min(due)));
             }
@@ -268,9 +269,10 @@ impl Worker {
                 return;
             }
             let frames_left = self.take_frames();
-            let datagrams_left = self.take_datagrams(&mut buffers);
+            let batches = self.take_datagrams(&mut buffers);
             let stream_left = self.take_streams();
-            more = frames_left || datagrams_left || stream_left;
+            full = batches > 0;
+            more = frames_left || batches == BATCHES_PER_TURN || stream_left;
             self.tcp.sweep(now);
             self.pass_time();
             self.drain();
@@ -351,8 +353,9 @@ impl Worker {
         true
     }
 
-    fn take_datagrams(&mut self, buffers: &mut ReceiveBuffers) -> bool {
-        for _ in 0..BATCHES_PER_TURN {
+    /// Returns how many full batches there were; after as many as fit into a turn there may be more.
+    fn take_datagrams(&mut self, buffers: &mut ReceiveBuffers) -> usize {
+        for full in 0..BATCHES_PER_TURN {
             let datagrams = match self.udp.receive(buffers) {
                 Ok(datagrams) => datagrams,
                 Err(error) => {
@@ -361,7 +364,7 @@ impl Worker {
                         tracing::debug!(%error, "receiving failed");
                         continue;
                     }
-                    return false;
+                    return full;
                 }
             };
             let (now, was_last) = (Instant::now(), !datagrams.is_full());
@@ -369,12 +372,12 @@ impl Worker {
                 self.guarded(|service| service.handle_datagram(now, from, datagram));
             }
             if was_last {
-                return false; // drained with what else the turn brings, so that all leave together
+                return full; // drained with what else the turn brings, so that all leave together
             }
             self.pass_time();
             self.drain();
         }
-        true
+        BATCHES_PER_TURN
     }
 
     fn take_streams(&mut self) -> bool {

@@ -10,26 +10,40 @@ use crate::ids::{AccountId, MeetingId};
 use crate::trace::JoinTrace;
 
 /// Told of one meeting in an hour: as many as may be in it by the documented quotas, each once.
-const OF_MEETING_MAX: u32 = 250;
-/// ... of all meetings of one account: a week of nothing else takes two places in three of what the store keeps.
-const OF_ACCOUNT_MAX: u32 = 400;
+const OF_MEETING: Most = Most { people: 250, strangers: 25 };
+/// ... of all meetings of one account: a week of nothing else takes three places in four of what the store keeps.
+const OF_ACCOUNT: Most = Most { people: 400, strangers: 50 };
 const HOUR_MS: u64 = 60 * 60 * 1000;
 /// Meetings remembered after their end, the newest: some 2 MB.
 const ENDED_MAX: usize = 10_000;
 
-/// What may still be told within the hour.
+/// The most to be told of: of a meeting's own people, and of strangers, who have no token of theirs. Anybody can be one, any
+/// number of times, and must not use up what there is for people.
+#[derive(Debug, Clone, Copy)]
+struct Most {
+    people: u32,
+    strangers: u32,
+}
+
+/// What was told within the hour.
 #[derive(Debug, Default)]
 struct Hour {
     began_unix_ms: u64,
-    told: u32,
+    people: u32,
+    strangers: u32,
 }
 
 impl Hour {
-    fn has_room(&mut self, now_unix_ms: u64, max: u32) -> bool {
+    /// How many of this kind were told of, if there may be one more.
+    fn room(&mut self, now_unix_ms: u64, most: Most, stranger: bool) -> Option<&mut u32> {
         if now_unix_ms.saturating_sub(self.began_unix_ms) >= HOUR_MS {
-            *self = Hour { began_unix_ms: now_unix_ms, told: 0 };
+            *self = Hour { began_unix_ms: now_unix_ms, ..Hour::default() };
         }
-        self.told < max
+        let (told, most) = match stranger {
+            true => (&mut self.strangers, most.strangers),
+            false => (&mut self.people, most.people),
+        };
+        (*told < most).then_some(told)
     }
 }
 
@@ -99,25 +113,27 @@ impl Registry {
         let content = trace.attendee.is_some_and(|attendee| attendee.content);
         let what = if content { EventType::AttendeeContentJoinFailed } else { EventType::AttendeeJoinFailed };
         let id = trace.meeting;
-        let (account, detail, told, record) = if let Some(entry) = self.meetings.get_mut(&id) {
+        let (account, detail, told, record, stranger) = if let Some(entry) = self.meetings.get_mut(&id) {
             let record = trace.attendee.and_then(|attendee| entry.attendees.get(&attendee.id));
-            (entry.record.account, entry.record.detail(what, now_unix_ms), &mut entry.told, record)
+            let detail = entry.record.detail(what, now_unix_ms);
+            (entry.record.account, detail, &mut entry.told, record, record.is_none())
         } else if let Some(ended) = self.ended.meetings.get_mut(&id) {
             let EndedMeeting { account, external_meeting_id, media_region, told } = ended;
             let id = id.to_string();
             let detail = Detail::of_meeting(what, now_unix_ms, id, external_meeting_id, media_region);
-            (*account, detail, told, None)
+            (*account, detail, told, None, trace.attendee.is_none())
         } else {
             return;
         };
         let of_account = self.failed_joins.0.entry(account).or_default();
-        let room = told.hour.has_room(now_unix_ms, OF_MEETING_MAX);
-        if !(room && of_account.has_room(now_unix_ms, OF_ACCOUNT_MAX)) {
+        let of_meeting = told.hour.room(now_unix_ms, OF_MEETING, stranger);
+        let rooms = of_meeting.zip(of_account.room(now_unix_ms, OF_ACCOUNT, stranger));
+        let Some((of_meeting, of_account)) = rooms else {
             told.omitted = told.omitted.saturating_add(1);
             return;
-        }
-        told.hour.told += 1;
-        of_account.told += 1;
+        };
+        *of_meeting += 1;
+        *of_account += 1;
         let omitted = std::mem::take(&mut told.omitted);
         let detail = Detail {
             attendee_id: trace.attendee.map(|attendee| attendee.id.to_string()),

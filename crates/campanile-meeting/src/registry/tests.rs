@@ -583,21 +583,35 @@ fn a_flood_of_failed_joins_is_told_within_bounds_and_what_is_left_out_is_counted
     let mut registry = registry();
     let mut make = |token: &str| registry.create_meeting(account(1), 0, meeting(token)).unwrap().id;
     let (flooded, calm) = (make("flooded"), make("calm"));
+    let ann = registry.create_attendee(account(1), 0, flooded, person("ann")).unwrap();
+    let token = registry.join_token(&ann).reveal().to_owned();
     registry.take_writes();
     let told: usize = (0..10_000).map(|now| refused(&mut registry, now, flooded, "x").len()).sum();
-    assert_eq!(told, 250);
+    assert_eq!(told, 25);
     assert_eq!(refused(&mut registry, 10_000, calm, "x").len(), 1, "other meetings are told of as before");
-    let later = refused(&mut registry, HOUR, flooded, "x");
-    assert_eq!(later.iter().map(|detail| detail.omitted).collect::<Vec<_>>(), [Some(9_750)]);
-    assert_eq!(refused(&mut registry, HOUR, flooded, "x")[0].omitted, None);
-    // An account has a bound as well, however many meetings are flooded.
-    let ids: Vec<_> = (0..5)
-        .map(|n| registry.create_meeting(account(2), 0, meeting(&format!("flooded-{n}"))).unwrap().id)
-        .collect();
+    // Strangers take nothing from the meeting's own people, who have a bound as well.
+    registry.lock(account(1), flooded).unwrap();
+    registry.set_inside(flooded, Default::default());
     registry.take_writes();
-    let told: usize =
-        ids.iter().map(|id| (0..300).map(|_| refused(&mut registry, 5, *id, "x").len()).sum::<usize>()).sum();
-    assert_eq!(told, 400);
+    let own: Vec<_> = (0..1_000).flat_map(|_| refused(&mut registry, 10_000, flooded, &token)).collect();
+    assert_eq!((own.len(), own[0].omitted), (250, Some(9_975)));
+    let later = refused(&mut registry, HOUR, flooded, "x");
+    assert_eq!(later.iter().map(|detail| detail.omitted).collect::<Vec<_>>(), [Some(750)]);
+    assert_eq!(refused(&mut registry, HOUR, flooded, "x")[0].omitted, None);
+    // An account has bounds, too, however many meetings are flooded.
+    let mut told = [0; 2];
+    for n in 0..5 {
+        let id = registry.create_meeting(account(2), 0, meeting(&format!("flooded-{n}"))).unwrap().id;
+        let ann = registry.create_attendee(account(2), 0, id, person("ann")).unwrap();
+        let token = registry.join_token(&ann).reveal().to_owned();
+        registry.lock(account(2), id).unwrap();
+        registry.set_inside(id, Default::default());
+        registry.take_writes();
+        for (told, token) in told.iter_mut().zip(["x", &token]) {
+            *told += (0..300).map(|_| refused(&mut registry, 5, id, token).len()).sum::<usize>();
+        }
+    }
+    assert_eq!(told, [50, 400]);
 }
 
 #[test]
