@@ -73,7 +73,7 @@ impl JoinTraces {
         (!connections.is_empty()).then(|| json!({ "Connections": connections }))
     }
 
-    /// Those ways into a meeting that came to nothing, newest last, whoever tried, the newest [`FAILED_SHOWN_MAX`]:
+    /// Those ways into a meeting that came to nothing, newest last, whoever tried, the newest thousand:
     /// `{"FailedJoins":[...]}`. None are another account's.
     pub fn failed(&self, account: AccountId, meeting: MeetingId) -> Value {
         let kept = self.0.lock().expect("no panic while it is held");
