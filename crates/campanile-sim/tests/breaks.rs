@@ -81,8 +81,8 @@ fn who_sleeps_for_minutes_has_dropped_and_is_back_soon_after_waking() {
 
 /// How much later than it was said the sound of a share is heard, and how much later the sender reports place it; both
 /// beside the picture, which takes a network's time and is placed at the time at which it left.
-fn sound_behind_picture(conditions: Conditions) -> (i64, i64) {
-    let world = World::new(Seed(6));
+fn sound_behind_picture(seed: u64, conditions: Conditions) -> (i64, i64) {
+    let world = World::new(Seed(seed));
     let (ann, bob) = (world.join("ann"), world.join("bob"));
     let share = world.share(&ann, Camera::hd()).network(conditions, Conditions::GOOD);
     world.run_for(secs(20));
@@ -102,11 +102,16 @@ fn sound_behind_picture(conditions: Conditions) -> (i64, i64) {
 
 #[test]
 fn sound_and_picture_of_a_share_belong_together_to_within_80_ms() {
-    let (heard, placed) = sound_behind_picture(Conditions::GOOD);
-    assert!((0..80).contains(&heard), "{heard} ms as the packets come");
+    let (calm, placed) = sound_behind_picture(6, Conditions::GOOD);
+    assert!((0..80).contains(&calm), "{calm} ms as the packets come");
     assert!((-20..40).contains(&placed), "{placed} ms by the reports");
     // Where the sound has to wait for late packets, the reports tell the receiver how long.
-    let (waited, placed) = sound_behind_picture(Conditions::GOOD.jittery(millis(90)));
-    assert!(waited >= heard + 30, "{waited} ms as the packets come");
-    assert!((-40..80).contains(&placed), "{placed} ms by the reports");
+    // How late the first packet of a sound itself is, is chance: the middle of several.
+    let late = (1..=9).map(|seed| sound_behind_picture(seed, Conditions::GOOD.jittery(millis(90))));
+    let (mut heard, mut placed): (Vec<_>, Vec<_>) = late.unzip();
+    heard.sort_unstable();
+    placed.sort_unstable();
+    assert!(heard[4] > calm, "{heard:?} ms as the packets come");
+    assert!((-40..80).contains(&placed[4]), "{placed:?} ms by the reports");
+    assert!(placed.iter().all(|placed| (-80..80).contains(placed)), "{placed:?} ms by the reports");
 }
