@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use campanile_sim::{Camera, Page, Seed, State, World, millis, secs};
-use campanile_wire::events::EventType::*;
+use campanile_wire::events::EventType::{self, *};
 
 /// For how long a process that starts keeps the places of those who were there before it.
 const GRACE: Duration = secs(10);
@@ -151,6 +151,11 @@ fn after_a_kill_nobody_who_comes_back_is_seen_to_go() {
     }
 }
 
+/// Whose presence has ended by the events, and how.
+fn ends(world: &World) -> Vec<(String, EventType)> {
+    world.told().into_iter().filter(|(_, what)| what.ends().is_some()).collect()
+}
+
 #[test]
 fn after_a_kill_whoever_stays_away_has_dropped_once_the_grace_is_over() {
     let world = World::new(Seed(7));
@@ -198,8 +203,7 @@ fn a_second_kill_before_everybody_is_back_loses_nobody() {
         assert_eq!((page.client().roster.len(), page.client().index.num_participants), (8, 7));
     }
     // Events say the same: whoever is back was never away, and the one who is not has dropped, once.
-    let ends: Vec<_> = world.told().into_iter().filter(|(_, what)| what.ends().is_some()).collect();
-    assert_eq!(ends, [("p0".into(), AttendeeDropped)]);
+    assert_eq!(ends(&world), [("p0".into(), AttendeeDropped)]);
 }
 
 #[test]
@@ -210,8 +214,7 @@ fn a_meeting_that_ends_while_somebody_is_awaited_ends_for_them_too() {
     world.kill_server();
     world.start_server();
     world.end_meeting();
-    let ends: Vec<_> = world.told().into_iter().filter(|(_, what)| what.ends().is_some()).collect();
-    assert_eq!(ends, [("p0".into(), AttendeeLeft), ("p1".into(), AttendeeLeft)]);
+    assert_eq!(ends(&world), [("p0".into(), AttendeeLeft), ("p1".into(), AttendeeLeft)]);
     assert_eq!((world.population(), world.server_timeout()), ((0, 0), None));
 }
 
@@ -238,8 +241,7 @@ fn whoever_does_not_come_back_has_dropped_in_time_whatever_is_kept_for_newcomers
     world.start_server();
     world.send_data_message("the office", "chat", "anybody there?", secs(60)).unwrap();
     world.run_for(GRACE + secs(1));
-    let ends: Vec<_> = world.told().into_iter().filter(|(_, what)| what.ends().is_some()).collect();
-    assert_eq!(ends, [("p0".into(), AttendeeDropped)]);
+    assert_eq!(ends(&world), [("p0".into(), AttendeeDropped)]);
     assert_eq!((world.data_messages().len(), world.population()), (1, (1, 0)));
     world.run_for(secs(60));
     assert_eq!((world.population(), world.server_timeout()), ((0, 0), None));
