@@ -72,6 +72,9 @@ enum Task {
         /// Raw 48 kHz mono 16-bit little-endian samples.
         #[arg(long, value_name = "FILE")]
         speech: PathBuf,
+        /// Nothing but the delay.
+        #[arg(long)]
+        delay: bool,
     },
     /// Forwarding, beside Janus' VideoRoom and mediasoup.
     Video {
@@ -144,7 +147,8 @@ fn main() -> ExitCode {
     };
     let report = match options.task {
         Task::Audio { speech } => beside(|| audio::run(&plan, &speech)),
-        Task::Srtp { speech } => srtp::run(&plan, &speech).map(|()| String::new()),
+        Task::Srtp { delay: true, .. } => srtp::delay(&plan).map(|()| String::new()),
+        Task::Srtp { speech, .. } => srtp::run(&plan, &speech).map(|()| String::new()),
         Task::Video { watchers, alone, mediasoup } => beside(|| {
             let mediasoup = mediasoup.as_deref().filter(|_| !alone);
             video::run(&plan, &watchers, video::Beside { janus: !alone, mediasoup })

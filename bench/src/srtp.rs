@@ -99,6 +99,12 @@ pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<(), Failure> {
     empty_meetings()
 }
 
+/// Measures the delay alone, and prints it.
+pub(crate) fn delay(plan: &Plan) -> Result<(), Failure> {
+    pin_generator()?;
+    delay::measure(plan)
+}
+
 /// One server and all people of a case.
 struct Bench<'a> {
     runtime: Runtime,

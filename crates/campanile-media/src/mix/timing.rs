@@ -26,6 +26,9 @@ const TARGET_SAMPLES_MIN: i64 = 480;
 const TARGET_SAMPLES_MAX: i64 = 9_600;
 /// The fastest packet is that of the last 5 to 10 s. A clock wrong by 200 ppm, twice what quartz does, is off by 2 ms then.
 const FASTEST_SAMPLES: i64 = 5 * 48_000;
+/// A single packet counts as the time since the one before, but as no more than 40 ms: a radio link that is elsewhere for 50 ms
+/// every second is a pattern, one hold of 150 ms in 8 s is none.
+const HELD_UP_SAMPLES_MAX: i64 = 2 * FRAME_SAMPLES as i64;
 /// No packet for 200 ms: a stall, or a sender that had nothing to say. That is no jitter, and what follows is
 /// measured afresh.
 const STALL_SAMPLES: i64 = 10 * FRAME_SAMPLES as i64;
@@ -107,7 +110,7 @@ impl Timing {
         }
         self.fastest = self.fastest.min(transit);
         // What comes in one burst was held up by one thing: it counts as much as the time it took.
-        self.observe(self.lateness(now, place), gap.min(FRAME_SAMPLES as i64) as f32 / FRAME_SAMPLES as f32);
+        self.observe(self.lateness(now, place), gap.min(HELD_UP_SAMPLES_MAX) as f32 / FRAME_SAMPLES as f32);
         place
     }
 
