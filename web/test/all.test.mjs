@@ -8,6 +8,7 @@ import './stories/codecs.mjs';
 import './stories/grid.mjs';
 import './stories/roster.mjs';
 import './stories/content.mjs';
+import './stories/sizes.mjs';
 import './stories/ends.mjs';
 import './stories/breaks.mjs';
 import './stories/capacity.mjs';

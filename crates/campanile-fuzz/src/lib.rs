@@ -52,6 +52,7 @@ targets! {
     mixer = mixer, 2_000;
     operations = operations, 1_500;
     opus_packet = campanile_opus::fuzz::opus_packet, 10_000;
+    picture_size = campanile_media::forward::fuzz::picture_size, 50_000;
     red = campanile_media::mix::fuzz::red, 50_000;
     rtcp = campanile_media::rtcp::fuzz::rtcp, 50_000;
     rtp = campanile_media::rtp::fuzz::rtp, 50_000;

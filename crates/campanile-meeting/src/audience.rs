@@ -6,7 +6,7 @@
 //! primary meeting, until it is taken back or the session breaks.
 
 use campanile_media::mix::LegId;
-use campanile_wire::api::Capabilities;
+use campanile_wire::api::{Capabilities, MeetingFeatures};
 use campanile_wire::signaling::{AudioStatus, AudioStreamIdInfo, ServerFrame, close_code};
 use tracing::info;
 
@@ -31,6 +31,8 @@ pub(crate) struct Promotion {
     pub(crate) subject: Subject,
     /// What that attendee may do.
     pub(crate) capabilities: Capabilities,
+    /// What the primary meeting offers.
+    pub(crate) features: MeetingFeatures,
     /// Its place in everybody's roster; a new one with every promotion.
     pub(crate) audio_stream_id: u32,
 }
@@ -107,6 +109,7 @@ impl Meeting {
             attendee: admission.attendee,
             external_user_id: admission.external_user_id,
             capabilities: admission.capabilities,
+            features: admission.features,
             audio_stream_id,
         });
         session.may_unmute = admission.may_unmute;

@@ -18,6 +18,7 @@ mod moderation;
 pub mod quality;
 pub mod registry;
 mod replay;
+mod resolution;
 mod roster;
 pub mod service;
 mod session;

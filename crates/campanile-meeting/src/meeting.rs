@@ -310,6 +310,7 @@ impl Meeting {
             if second {
                 self.send_reports(cx);
                 self.relay_estimates();
+                self.refuse_large_pictures(cx);
             }
             if bitrates {
                 self.send_bitrates(cx);

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use campanile_wire::api::Capabilities;
+use campanile_media::forward::PictureSize;
+use campanile_wire::api::{Capabilities, MeetingFeatures};
 use campanile_wire::signaling::Adaption;
 
 use crate::audience::Promotion;
@@ -10,6 +11,7 @@ use crate::bucket::TokenBucket;
 use crate::ids::{AttendeeId, AttendeeKey, MeetingId, SessionId};
 use crate::link::MediaLink;
 use crate::registry::{Admission, Subject};
+use crate::resolution::largest_picture;
 use crate::trace::{Cause, JoinTrace};
 
 /// A socket may idle this long before it joins: a client that connects early sends neither pings nor JOIN.
@@ -43,6 +45,8 @@ pub(crate) struct Session {
     /// As events name it.
     pub(crate) subject: Subject,
     pub(crate) capabilities: Capabilities,
+    /// What its meeting offers.
+    features: MeetingFeatures,
     /// The replica meeting that it has joined: without a promotion it is audience, perceived by nobody.
     pub(crate) replica: Option<MeetingId>,
     /// As whom it takes part in the meeting for the time being, if it came from a replica.
@@ -104,6 +108,7 @@ impl Session {
             attendee: admission.attendee,
             external_user_id: admission.external_user_id,
             capabilities: admission.capabilities,
+            features: admission.features,
             replica: admission.primary.map(|_| admission.meeting),
             promotion: None,
             phase: Phase::Waiting { until: now + JOIN_DEADLINE },
@@ -200,6 +205,12 @@ impl Session {
     pub(crate) fn may_show(&self) -> bool {
         let content = self.attendee.content;
         self.sender().is_some_and(|may| if content { may.content.sends() } else { may.video.sends() })
+    }
+
+    /// The largest picture that it may publish.
+    pub(crate) fn largest_picture(&self) -> PictureSize {
+        let features = self.promotion.as_ref().map_or(&self.features, |promotion| &promotion.features);
+        largest_picture(features, self.attendee.content)
     }
 
     /// Whether it may receive somebody's camera or content.

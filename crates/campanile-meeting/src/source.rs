@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use campanile_media::forward::{AllocatedStream, Forwarder, Prefer, Rung, Uplink, VideoCodec, Wish};
+use campanile_media::forward::{
+    AllocatedStream, Forwarder, PictureSize, Prefer, Rung, Uplink, VideoCodec, Wish,
+};
 use campanile_media::peer::sdp::{Codec, NegotiatedCodec};
 use campanile_media::units::{Bitrate, SeqNo};
 use campanile_wire::signaling::{MediaType, StreamDescriptor};
@@ -35,6 +37,8 @@ pub(crate) struct Source {
     pub(crate) fresh: Vec<(usize, SeqNo)>,
     /// Its sender has been told what its only receiver bears.
     pub(crate) told_estimate: bool,
+    /// Since when nothing comes that is small enough for this meeting.
+    pub(crate) too_large_since: Option<Instant>,
 }
 
 /// One stream of a source: a simulcast layer, or the only one.
@@ -81,11 +85,12 @@ pub(crate) struct Subscriber {
 }
 
 impl Layer {
-    /// A layer just announced.
+    /// A layer just announced, of pictures that may be so large.
     pub(crate) fn new(
         stream_id: u32,
         rid: Option<String>,
         descriptor: &StreamDescriptor,
+        largest: PictureSize,
         now: Instant,
     ) -> Layer {
         let mut layer = Layer {
@@ -94,7 +99,7 @@ impl Layer {
             max_bitrate: Bitrate::default(),
             framerate: 0,
             ssrc: None,
-            uplink: Uplink::default(),
+            uplink: Uplink::within(largest),
             announced_at: now,
             allocation: None,
         };
@@ -116,7 +121,7 @@ impl Layer {
     }
 
     fn is_on_offer(&self, now: Instant) -> bool {
-        self.limit() > Bitrate::default() && self.is_alive(now)
+        self.limit() > Bitrate::default() && self.is_alive(now) && self.uplink.ceiling().is_some()
     }
 
     /// Packets come, or may still be about to.
@@ -137,7 +142,7 @@ impl Layer {
 }
 
 impl Source {
-    /// The streams that belong into the index: those that flow or have just been announced. While nothing of a source
+    /// The streams that belong into the index: those that flow or have just been announced, and are not too large. While nothing of a source
     /// flows, all that was announced stays on offer, as its publisher does not take it away either.
     pub(crate) fn on_offer(&self, now: Instant) -> impl Iterator<Item = &Layer> {
         let only_one = self.layers.len() == 1;

@@ -305,6 +305,7 @@ impl Meeting {
         let session = self.sessions.get_mut(&id)?;
         let (attendee, external_user_id) = session.appears_as();
         let external_user_id = external_user_id.to_owned();
+        let largest = session.largest_picture();
         let link = session.link.as_mut()?;
         // Chrome names the layer of an SSRC only until our first report on it: a camera that comes back is known by
         // what was learnt then.
@@ -343,7 +344,7 @@ impl Meeting {
                 self.next_group_id += 1;
                 let mut layers = Vec::with_capacity(descriptors.len());
                 for (at, descriptor) in descriptors.iter().enumerate() {
-                    layers.push(Layer::new(self.next_stream_id, rid(at), descriptor, cx.now));
+                    layers.push(Layer::new(self.next_stream_id, rid(at), descriptor, largest, cx.now));
                     self.next_stream_id += 1;
                 }
                 info!(meeting_id = %self.id, attendee_id = %attendee, group_id, layers = layers.len(), "video published");
@@ -357,6 +358,7 @@ impl Meeting {
                     subscribers: Vec::new(),
                     fresh: Vec::new(),
                     told_estimate: false,
+                    too_large_since: None,
                 };
                 self.index_due = true;
                 &*self.sources.entry(group_id).or_insert(source)

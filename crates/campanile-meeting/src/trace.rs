@@ -110,6 +110,8 @@ pub struct JoinTrace {
     pub reached: [Option<Duration>; STEPS],
     /// Why it did not get in; `None` while it tries, and once its media stood.
     pub failure: Option<JoinFailure>,
+    /// Why what it showed last was refused, if it was.
+    pub refused_video: Option<String>,
     /// The client's own times of its first connection, in milliseconds since its start (MEETING_SESSION_TIMING).
     pub client_timings: Vec<(&'static str, i64)>,
     /// What the client measured last of the connection as a whole (CLIENT_METRIC), by the protocol's names.
@@ -130,6 +132,7 @@ impl JoinTrace {
             opened_unix: unix,
             reached,
             failure: None,
+            refused_video: None,
             client_timings: Vec::new(),
             client_metrics: Vec::new(),
             opened: now,
@@ -149,6 +152,7 @@ impl JoinTrace {
             opened_unix: unix,
             reached: [None; STEPS],
             failure: Some(JoinFailure { step: JoinStep::Opened, cause, remedy }),
+            refused_video: None,
             client_timings: Vec::new(),
             client_metrics: Vec::new(),
             opened: now,
@@ -186,6 +190,10 @@ impl JoinTrace {
         warn!(meeting_id = %self.meeting, attendee_id, phase = ?step, cause, remedy, "a join failed");
         self.failure = Some(JoinFailure { step, cause, remedy });
         true
+    }
+
+    pub(crate) fn note_refused_video(&mut self, why: &str) {
+        self.refused_video = Some(why.to_owned());
     }
 
     /// Takes the client's own times. True if they are the first.

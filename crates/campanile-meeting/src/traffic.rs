@@ -1,6 +1,6 @@
 //! Packets through a meeting: what comes in is mixed or forwarded, and repaired, reported and requested both ways.
 
-use campanile_media::forward::{NewPacket, Uplink};
+use campanile_media::forward::NewPacket;
 use campanile_media::mix::{AudioPacket, LegId};
 use campanile_media::peer::{PeerAddr, Received};
 use campanile_media::rtcp::{self, RtcpItem, SenderInfo};
@@ -122,7 +122,7 @@ impl Meeting {
         if let (Some(ssrc), true) = (incoming.ssrc, layer.ssrc != incoming.ssrc) {
             // A first or a new SSRC: numbers begin anew, so subscribers wait for its keyframe.
             if layer.ssrc.replace(ssrc).is_some() {
-                layer.uplink = Uplink::default();
+                layer.uplink.restart();
                 source.fresh.retain(|(layer, _)| *layer != incoming.layer);
                 for subscriber in &mut source.subscribers {
                     subscriber.forwarder.restart(stream_id);
@@ -148,8 +148,13 @@ impl Meeting {
             orientation: incoming.orientation,
             descriptor: incoming.descriptor,
         };
+        let ceiling = uplink.ceiling();
         let Some(stored) = uplink.receive(now, incoming.sequence, packet) else { return };
         source.fresh.push((incoming.layer, stored.seq));
+        if layers[incoming.layer].uplink.ceiling() != ceiling {
+            source.retarget(now); // before any of it is offered
+            self.retarget_due = true;
+        }
         self.fresh_since.get_or_insert(now);
         if source.fresh.len() == FRESH_MAX {
             self.forward(cx);

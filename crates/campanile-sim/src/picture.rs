@@ -24,6 +24,8 @@ const PACKET_BYTES: usize = 1100;
 const KEYFRAME_WEIGHT: usize = 4;
 /// Packets kept for repairs.
 const HISTORY: usize = 512;
+/// A keyframe begins so, and goes on with its size.
+const VP8_KEYFRAME: [u8; 6] = [0, 0, 0, 0x9d, 0x01, 0x2a];
 
 /// How a camera's frames are coded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +46,8 @@ pub struct Camera {
     /// Kilobits per second of each layer, the smallest picture first; 0 is a layer switched off. One layer is no
     /// simulcast.
     pub layers_kbps: Vec<u32>,
+    /// Width and height of the largest layer's pictures, as keyframes of VP8 say it; each layer below has half of both.
+    pub size: (u16, u16),
     /// The numbers that all layers begin with; by chance if `None`.
     pub first_numbers: Option<Numbers>,
 }
@@ -64,7 +68,13 @@ pub struct Numbers {
 impl Camera {
     /// One layer of 1200 kbit/s, 15 frames a second.
     pub fn hd() -> Camera {
-        Camera { coding: Coding::Vp8, framerate: 15, layers_kbps: vec![1200], first_numbers: None }
+        Camera {
+            coding: Coding::Vp8,
+            framerate: 15,
+            layers_kbps: vec![1200],
+            size: (1280, 720),
+            first_numbers: None,
+        }
     }
 
     /// One layer that costs little to simulate: 100 kbit/s, 10 frames a second.
@@ -75,6 +85,11 @@ impl Camera {
     /// Three simulcast layers, of which the client sends two while few are here: 300 and 1200 kbit/s.
     pub fn simulcast() -> Camera {
         Camera { layers_kbps: vec![300, 0, 1200], ..Camera::hd() }
+    }
+
+    /// The same with pictures of this size.
+    pub fn sized(self, width: u16, height: u16) -> Camera {
+        Camera { size: (width, height), ..self }
     }
 
     /// The same in H.264.
@@ -173,6 +188,7 @@ pub(crate) struct SentLayer {
     picture: u16,
     tl0_picture: u8,
     frame: u32,
+    size: (u16, u16),
     wants_keyframe: bool,
     history: VecDeque<Kept>,
 }
@@ -199,7 +215,8 @@ impl Sender {
         mid: &str,
         mut random: impl FnMut() -> u32,
     ) -> Sender {
-        let layers = camera.layers_kbps.iter().map(|kbps| {
+        let layers = camera.layers_kbps.iter().enumerate().map(|(at, kbps)| {
+            let halvings = camera.layers_kbps.len() - 1 - at;
             let chosen = Numbers {
                 sequence: random() as u16,
                 timestamp: random(),
@@ -222,6 +239,7 @@ impl Sender {
                 picture: numbers.picture,
                 tl0_picture: numbers.tl0_picture,
                 frame: 0,
+                size: (camera.size.0 >> halvings, camera.size.1 >> halvings),
                 wants_keyframe: true,
                 history: VecDeque::new(),
             }
@@ -302,6 +320,11 @@ impl SentLayer {
         self.history.clear();
     }
 
+    pub(crate) fn resize(&mut self, size: (u16, u16)) {
+        self.size = size;
+        self.wants_keyframe = true;
+    }
+
     /// The encoder goes on after a pause.
     pub(crate) fn begin_again_with_keyframe(&mut self) {
         self.wants_keyframe = true;
@@ -339,12 +362,19 @@ impl SentLayer {
         self.tl0_picture = self.tl0_picture.wrapping_add(1);
     }
 
-    /// RFC 7741 section 4.2, then the first byte of the frame, whose lowest bit is clear in keyframes.
+    /// RFC 7741 section 4.2, then the first byte of the frame, whose lowest bit is clear in keyframes; these go on with their
+    /// size (RFC 6386 section 9.1).
     fn vp8_header(&self, truth: Truth, payload: &mut Vec<u8>) {
         let [high, low] = (0x8000 | self.picture).to_be_bytes();
         let first = if truth.at == 0 { 0x90 } else { 0x80 };
         payload.extend_from_slice(&[first, 0xe0, high, low, self.tl0_picture, 0x20]);
-        payload.push(if truth.keyframe { 0x00 } else { 0x01 });
+        if truth.keyframe && truth.at == 0 {
+            payload.extend_from_slice(&VP8_KEYFRAME);
+            payload.extend_from_slice(&self.size.0.to_le_bytes());
+            payload.extend_from_slice(&self.size.1.to_le_bytes());
+        } else {
+            payload.push(if truth.keyframe { 0x00 } else { 0x01 });
+        }
     }
 
     fn send_packet(
@@ -417,6 +447,8 @@ pub struct Seen {
     pub longest_gap: Duration,
     /// Each change of layer: when, and to which.
     pub layers: Vec<(Instant, u8)>,
+    /// Each change of size, by what keyframes say.
+    pub sizes: Vec<(u16, u16)>,
     /// Frames that the numbers made look decodable though they were not. Always 0 with a server that numbers right.
     pub corrupt: u64,
     /// Frames whose picture id did not follow from the frame right before them.
@@ -462,6 +494,7 @@ struct Packet {
     starts: bool,
     keyframe: bool,
     picture: Option<(u16, u8)>,
+    size: Option<(u16, u16)>,
     truth: Truth,
 }
 
@@ -610,6 +643,7 @@ impl Screen {
         if self.seen.layers.last().is_none_or(|(_, layer)| *layer != first.truth.layer) {
             self.seen.layers.push((now, first.truth.layer));
         }
+        self.seen.sizes.extend(first.size.filter(|size| self.seen.sizes.last() != Some(size)));
         let Packet { timestamp, picture, truth, .. } = first;
         self.last = Some(Decoded { at: now, timestamp, picture, truth });
         let next = end.plus(1);
@@ -660,7 +694,7 @@ fn following((picture, tl0): (u16, u8)) -> (u16, u8) {
 }
 
 fn read(pt: u8, header: &rtp::RtpHeader, payload: &[u8]) -> Option<Packet> {
-    let (starts, keyframe, picture, rest) = match (pt, payload) {
+    let (starts, keyframe, picture, mut rest) = match (pt, payload) {
         (VP8, [first, 0xe0, high, low, tl0, _, frame, rest @ ..]) => {
             let picture = u16::from_be_bytes([*high, *low]) & 0x7fff;
             let starts = first & 0x10 != 0;
@@ -673,6 +707,21 @@ fn read(pt: u8, header: &rtp::RtpHeader, payload: &[u8]) -> Option<Packet> {
         (H264, [unit, rest @ ..]) => (true, unit & 0x1f == 5, None, rest),
         _ => return None,
     };
+    let mut size = None;
+    if let (VP8, true, Some(([w0, w1, h0, h1], after))) =
+        (pt, starts && keyframe, rest.strip_prefix(&VP8_KEYFRAME[1..]).and_then(<[u8]>::split_first_chunk))
+    {
+        size = Some((u16::from_le_bytes([*w0, *w1]), u16::from_le_bytes([*h0, *h1])));
+        rest = after;
+    }
     let truth = Truth::read(rest)?;
-    Some(Packet { timestamp: header.timestamp, marker: header.marker, starts, keyframe, picture, truth })
+    Some(Packet {
+        timestamp: header.timestamp,
+        marker: header.marker,
+        starts,
+        keyframe,
+        picture,
+        size,
+        truth,
+    })
 }

@@ -19,6 +19,7 @@ use campanile_meeting::quality::AudioQuality;
 use campanile_meeting::registry::Subject;
 use campanile_meeting::service::{Command, Limits, MediaService, ServiceConfig, WallClock};
 use campanile_meeting::trace::JoinTrace;
+use campanile_wire::api::MeetingFeatures;
 use campanile_wire::events::EventType;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -81,6 +82,7 @@ struct Inner {
     locked_to: Option<Vec<AttendeeId>>,
     /// Who may not unmute.
     kept_muted: BTreeSet<AttendeeId>,
+    features: MeetingFeatures,
     present: usize,
     told: Told,
     trace: Trace,
@@ -214,12 +216,20 @@ impl World {
             removed: BTreeSet::new(),
             locked_to: None,
             kept_muted: BTreeSet::new(),
+            features: MeetingFeatures::default(),
             present: 0,
             told: Told::default(),
             trace: Trace::EMPTY,
             most_waiting: 0,
         };
         World { inner: Rc::new(RefCell::new(inner)) }
+    }
+
+    /// The meeting offers this, for whoever joins from now on.
+    #[must_use]
+    pub fn offering(self, features: MeetingFeatures) -> World {
+        self.inner.borrow_mut().features = features;
+        self
     }
 
     /// Whoever joins from now on is reached over a network like this, in both directions.

@@ -106,6 +106,7 @@ fn shown(trace: &JoinTrace) -> Value {
         "OpenedTimestampMs": trace.opened_unix.as_millis() as u64,
         "StepsMs": steps,
         "Failure": failure,
+        "RefusedVideo": trace.refused_video,
         "ClientTimingsMs": map(timings),
         "ClientMetrics": map(metrics),
     })

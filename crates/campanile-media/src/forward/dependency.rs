@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
+use super::bits::Bits;
 use super::payload::PayloadInfo;
+use super::size::PictureSize;
 
 /// Longest descriptor kept: what an extension element holds (RFC 8285 section 4.3).
 pub const DESCRIPTOR_BYTES_MAX: usize = 255;
@@ -44,6 +46,7 @@ pub struct Structure {
     /// Spatial and temporal layer of each decode target.
     targets: Vec<(u8, u8)>,
     chains: u8,
+    sizes: Vec<PictureSize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -87,7 +90,7 @@ impl DescriptorReader {
 
     /// Reads one descriptor; `None` when it is malformed or its structure has not been seen.
     pub(super) fn read(&mut self, descriptor: &[u8]) -> Option<Reading> {
-        let mut bits = Bits { bytes: descriptor, at: 0 };
+        let mut bits = Bits::of(descriptor);
         let (begins_frame, ends_frame) = (bits.flag()?, bits.flag()?);
         let template_id = bits.take(6)? as u8;
         let frame_number = bits.take(16)? as u16;
@@ -99,7 +102,7 @@ impl DescriptorReader {
         }
         let [has_structure, states_active, custom_dtis, custom_fdiffs, custom_chains] = flags;
         let read = if has_structure { Some(Structure::read(&mut bits)?) } else { None };
-        let structure_end = if descriptor.len() > 3 { bits.at as u16 } else { 0 };
+        let structure_end = if descriptor.len() > 3 { bits.position() as u16 } else { 0 };
         let structure = read.as_ref().or(self.structure.as_deref())?;
         let targets = structure.targets.len() as u32;
         let stated = if states_active { Some(bits.take(targets)?) } else { None };
@@ -107,7 +110,7 @@ impl DescriptorReader {
         let at = (64 + template_id - structure.template_id_offset) % 64;
         let mut template = *structure.templates.get(usize::from(at))?;
         if custom_dtis {
-            (template.present, template.switch) = bits.indications(targets)?;
+            (template.present, template.switch) = indications(&mut bits, targets)?;
         }
         let mut refers_far = false;
         if custom_fdiffs {
@@ -172,7 +175,7 @@ impl Structure {
             templates.push(next);
         }
         for template in &mut templates {
-            (template.present, template.switch) = bits.indications(target_count)?;
+            (template.present, template.switch) = indications(bits, target_count)?;
         }
         for template in &mut templates {
             while bits.flag()? {
@@ -192,11 +195,20 @@ impl Structure {
             layers.fold((0, 0), |(s, t), (spatial, temporal)| (spatial.max(s), temporal.max(t)))
         };
         let targets = (0..target_count).map(target).collect();
+        let mut sizes = Vec::new();
         if bits.flag()? {
             let largest = templates.iter().map(|template| template.spatial).max()?;
-            bits.skip(32 * (usize::from(largest) + 1))?;
+            for _ in 0..=largest {
+                let (width, height) = (bits.take(16)? + 1, bits.take(16)? + 1);
+                sizes.push(PictureSize { width, height });
+            }
         }
-        Some(Structure { template_id_offset, templates, targets, chains: chains as u8 })
+        Some(Structure { template_id_offset, templates, targets, chains: chains as u8, sizes })
+    }
+
+    /// The size of each spatial layer's pictures, the smallest first; empty where the sender does not say.
+    pub(super) fn sizes(&self) -> &[PictureSize] {
+        &self.sizes
     }
 
     /// The best of the active decode targets within these layers; the lowest of all if none is.
@@ -279,56 +291,16 @@ pub(super) fn rewrite(
     written
 }
 
-/// Reads bit by bit, the highest of each byte first.
-struct Bits<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Bits<'_> {
-    fn flag(&mut self) -> Option<bool> {
-        let byte = *self.bytes.get(self.at / 8)?;
-        let bit = byte >> (7 - self.at % 8) & 1;
-        self.at += 1;
-        Some(bit == 1)
+/// Two bits for each decode target: those that the frame is part of, and those that it switches to.
+fn indications(bits: &mut Bits<'_>, targets: u32) -> Option<(u32, u32)> {
+    const SWITCH: u32 = 2;
+    let (mut present, mut switch) = (0, 0);
+    for at in 0..targets {
+        let indication = bits.take(2)?;
+        present |= u32::from(indication != 0) << at;
+        switch |= u32::from(indication == SWITCH) << at;
     }
-
-    /// At most 32 bits.
-    fn take(&mut self, count: u32) -> Option<u32> {
-        let mut value = 0;
-        for _ in 0..count {
-            value = value << 1 | u32::from(self.flag()?);
-        }
-        Some(value)
-    }
-
-    fn skip(&mut self, count: usize) -> Option<()> {
-        self.at += count;
-        (self.at <= self.bytes.len() * 8).then_some(())
-    }
-
-    /// A number below `n`, coded in as few bits as that allows: `ns(n)` of the AV1 specification, section 4.10.7.
-    fn non_symmetric(&mut self, n: u32) -> Option<u32> {
-        let width = u32::BITS - n.leading_zeros();
-        let short = (1 << width) - n;
-        let value = self.take(width - 1)?;
-        if value < short {
-            return Some(value);
-        }
-        Some((value << 1) - short + self.take(1)?)
-    }
-
-    /// Two bits for each decode target: those that the frame is part of, and those that it switches to.
-    fn indications(&mut self, targets: u32) -> Option<(u32, u32)> {
-        const SWITCH: u32 = 2;
-        let (mut present, mut switch) = (0, 0);
-        for at in 0..targets {
-            let indication = self.take(2)?;
-            present |= u32::from(indication != 0) << at;
-            switch |= u32::from(indication == SWITCH) << at;
-        }
-        Some((present, switch))
-    }
+    Some((present, switch))
 }
 
 struct BitWriter<'a> {

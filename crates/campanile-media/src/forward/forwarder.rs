@@ -135,7 +135,8 @@ impl Forwarder {
     pub fn offer(&mut self, now: Instant, stream: u32, packet: &StoredPacket) -> Option<Rewritten> {
         let of_current =
             |current: &Current| current.gate.layer.stream == stream && current.codec == packet.codec;
-        let target = self.target.filter(|target| target.stream == stream && packet.info.starts_keyframe);
+        let can_begin = packet.info.starts_keyframe && !packet.info.is_too_large;
+        let target = self.target.filter(|target| target.stream == stream && can_begin);
         if let (Some(target), None) = (target, self.current.as_ref().filter(|current| of_current(current))) {
             self.begin(now, target, packet);
         }

@@ -31,6 +31,9 @@ impl Gate {
 
     /// Whether a packet is let through.
     pub(super) fn includes(&self, info: &PayloadInfo) -> bool {
+        if info.is_too_large {
+            return false;
+        }
         match (self.target, info.described) {
             (Some(target), Some(described)) => described.present >> target & 1 == 1,
             _ => info.spatial <= self.layer.spatial && info.temporal <= self.layer.temporal,

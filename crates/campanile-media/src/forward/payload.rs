@@ -38,6 +38,15 @@ pub struct PayloadInfo {
     pub described: Option<Described>,
     /// How the payload numbers its picture.
     pub numbers: PictureNumbers,
+    /// Its picture is larger than may be forwarded: it is for nobody.
+    pub is_too_large: bool,
+}
+
+impl PayloadInfo {
+    /// Its dependency descriptor brings a new structure.
+    pub(super) fn brings_structure(&self) -> bool {
+        self.described.is_some_and(|described| described.has_structure)
+    }
 }
 
 /// The running numbers of a payload descriptor (VP8: RFC 7741 section 4.2), and where they stand in the payload.
@@ -65,8 +74,15 @@ pub fn inspect(codec: VideoCodec, payload: &[u8]) -> PayloadInfo {
     }
 }
 
-/// RFC 7741 section 4.2: `X R N S R PID`, then `I L T K`, picture id, TL0PICIDX, TID/KEYIDX, each if announced.
 fn inspect_vp8(payload: &[u8]) -> Option<PayloadInfo> {
+    let (info, length) = read_vp8_descriptor(payload)?;
+    // RFC 6386 section 9.1: the lowest bit of a frame's first byte is clear in a keyframe.
+    Some(PayloadInfo { starts_keyframe: info.begins_frame && payload.get(length)? & 0x01 == 0, ..info })
+}
+
+/// RFC 7741 section 4.2: `X R N S R PID`, then `I L T K`, picture id, TL0PICIDX, TID/KEYIDX, each if announced. Returns how
+/// long that is, too.
+pub(super) fn read_vp8_descriptor(payload: &[u8]) -> Option<(PayloadInfo, usize)> {
     let first = *payload.first()?;
     let starts_partition_zero = first & 0x10 != 0 && first & 0x07 == 0;
     let mut at = 1;
@@ -98,17 +114,15 @@ fn inspect_vp8(payload: &[u8]) -> Option<PayloadInfo> {
             at += 1;
         }
     }
-    // RFC 6386 section 9.1: the lowest bit of a frame's first byte is clear in a keyframe.
-    let keyframe = starts_partition_zero && payload.get(at)? & 0x01 == 0;
-    Some(PayloadInfo {
-        starts_keyframe: keyframe,
+    let info = PayloadInfo {
         begins_frame: starts_partition_zero,
         temporal,
         // A sync frame depends on the lowest layer alone; what follows in its layer may depend on the layers between.
         temporal_climb: (is_sync && temporal > 0).then(|| (temporal - 1, temporal)),
         numbers,
         ..PayloadInfo::default()
-    })
+    };
+    Some((info, at))
 }
 
 /// AV1 RTP specification section 4.4: `Z Y W W N`. N begins a coded video sequence, Z goes on with the packet before.

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::dependency::DescriptorReader;
 use super::history::{History, NewPacket, StoredPacket};
-use super::layer::{Layer, Rung};
+use super::layer::{Layer, Rung, SPATIAL_LAYERS};
 use super::payload::{PayloadInfo, VideoCodec, inspect};
 use super::rates::Rates;
+use super::size::{self, PictureSize, Sizes};
 use crate::units::{Bitrate, SeqNo};
 
 /// Missing packets tracked at once. More than this is no loss to repair but an outage: a keyframe is cheaper.
@@ -45,6 +46,11 @@ pub struct Uplink {
     last_packet: Option<Instant>,
     rates: Rates,
     descriptors: DescriptorReader,
+    /// The largest pictures that may be forwarded.
+    limit: Option<PictureSize>,
+    sizes: Sizes,
+    /// What the packet about to be taken says of them.
+    told_sizes: Option<Sizes>,
 }
 
 /// The keyframe that came last.
@@ -72,15 +78,49 @@ struct Missing {
 }
 
 impl Uplink {
+    /// A stream of which pictures larger than this are not forwarded.
+    pub fn within(limit: PictureSize) -> Uplink {
+        Uplink { limit: Some(limit), ..Uplink::default() }
+    }
+
+    /// The stream begins anew, under other numbers.
+    pub fn restart(&mut self) {
+        *self = Uplink { limit: self.limit, ..Uplink::default() };
+    }
+
     /// Looks into a packet about to be taken: its payload, and its dependency descriptor unless that is empty.
     pub fn inspect(&mut self, codec: VideoCodec, payload: &[u8], descriptor: &[u8]) -> PayloadInfo {
         let mut info = inspect(codec, payload);
         let reading = if descriptor.is_empty() { None } else { self.descriptors.read(descriptor) };
-        let Some(reading) = reading else { return info };
-        if codec == VideoCodec::Av1 {
-            info.starts_keyframe = reading.described.has_structure && reading.begins_frame;
+        if let Some(reading) = reading {
+            if codec == VideoCodec::Av1 {
+                info.starts_keyframe = reading.described.has_structure && reading.begins_frame;
+            }
+            info = reading.describe(info);
         }
-        reading.describe(info)
+        let structure = self.descriptors.structure().filter(|_| info.brings_structure());
+        let described = structure.and_then(|structure| size::described(structure.sizes()));
+        // The descriptor tells AV1's layers apart, and the sequence header does not; elsewhere the codec knows best.
+        self.told_sizes = match codec {
+            VideoCodec::Av1 => described.or_else(|| size::told(codec, payload, &info)),
+            _ => size::told(codec, payload, &info).or(described),
+        };
+        info
+    }
+
+    /// The highest spatial layer whose pictures are within the limit, as far as their sizes are known; `None` when even the
+    /// smallest are too large.
+    pub fn ceiling(&self) -> Option<u8> {
+        let all = SPATIAL_LAYERS as u8;
+        let Some(limit) = self.limit else { return Some(all - 1) };
+        let too_large = |size: &Option<PictureSize>| size.is_some_and(|size| !size.fits(limit));
+        let within = self.sizes.iter().position(too_large).map_or(all, |at| at as u8);
+        within.checked_sub(1)
+    }
+
+    /// The size of the smallest pictures, when even they are larger than the limit.
+    pub fn too_large(&self) -> Option<PictureSize> {
+        if self.ceiling().is_some() { None } else { self.sizes[0] }
     }
 
     /// What came before the structure that it goes by could not be read, or was misread.
@@ -96,7 +136,12 @@ impl Uplink {
 
     /// Takes one packet; returns it as stored, or `None` when it is a duplicate or too old to matter. `wire_seq` is
     /// its number on the wire.
-    pub fn receive(&mut self, now: Instant, wire_seq: u16, packet: NewPacket<'_>) -> Option<&StoredPacket> {
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        wire_seq: u16,
+        mut packet: NewPacket<'_>,
+    ) -> Option<&StoredPacket> {
         let seq = match self.highest {
             None => SeqNo::first(wire_seq),
             Some(highest) => highest.extend(wire_seq),
@@ -120,9 +165,13 @@ impl Uplink {
         self.highest = Some(highest.max(seq));
         self.last_packet = Some(now);
         self.rates.count(now, &packet.info, packet.payload.len());
-        if ahead < 0 && packet.info.described.is_some_and(|described| described.has_structure) {
+        if ahead < 0 && packet.info.brings_structure() {
             self.read_again(seq, highest);
         }
+        // A repair of what is past tells nothing of what comes.
+        let is_news = self.last_keyframe.is_none_or(|last| seq >= last.first);
+        self.sizes = self.told_sizes.take().filter(|_| is_news).unwrap_or(self.sizes);
+        packet.info.is_too_large = self.ceiling().is_none_or(|ceiling| packet.info.spatial > ceiling);
         let structure = self.descriptors.structure().filter(|_| packet.info.described.is_some());
         let stored = self.history.store(seq, packet, structure)?;
         if stored.info.starts_keyframe {
@@ -189,7 +238,7 @@ impl Uplink {
         if self.is_flowing(now) { self.rates.total() } else { Bitrate::default() }
     }
 
-    /// Appends this stream's rungs to a ladder, lowest first. `announced` is the most that its publisher will send, zero
+    /// Appends this stream's rungs to a ladder, lowest first; none for what is too large. `announced` is the most that its publisher will send, zero
     /// if it did not say; a stream that has not been measured yet is one rung of that rate.
     pub fn rungs(
         &self,
@@ -199,23 +248,25 @@ impl Uplink {
         prefer: Prefer,
         ladder: &mut Vec<Rung>,
     ) {
+        let Some(ceiling) = self.ceiling() else { return };
         let flowing = self.is_flowing(now);
         let whole = self.rates.total();
         let most = if announced > Bitrate::default() { announced } else { whole };
+        let all = Layer { spatial: ceiling, ..Layer::whole(stream) };
         if !flowing || whole == Bitrate::default() {
-            let layer = Layer::whole(stream);
+            let layer = all;
             return ladder.push(Rung { layer, bitrate: most, nominal: most, flowing });
         }
-        let (spatial, temporal) = self.rates.highest();
+        let (largest, temporal) = self.rates.highest();
+        let spatial = largest.min(ceiling);
         let mut put = |s: u8, t: u8| {
             // The highest of each is called all there is: so it still fits when the encoder adds one.
-            let Layer { spatial: all_spatial, temporal: all_temporal, .. } = Layer::whole(stream);
             let layer = Layer {
                 stream,
-                spatial: if s == spatial { all_spatial } else { s },
-                temporal: if t == temporal { all_temporal } else { t },
+                spatial: if s == spatial { all.spatial } else { s },
+                temporal: if t == temporal { all.temporal } else { t },
             };
-            let halvings = u32::from(spatial - s);
+            let halvings = u32::from(largest - s);
             let nominal =
                 Bitrate::bps(most.as_bps() * HALF_SIZE_PERCENT.pow(halvings) / 100u64.pow(halvings));
             ladder.push(Rung { layer, bitrate: self.rates.up_to(s, t).min(most), nominal, flowing });
@@ -375,6 +426,75 @@ mod tests {
         }
         check(Prefer::Motion, &[(0, 0, 208), (0, 1, 408), (0, 7, 808), (3, 7, 1500)]);
         check(Prefer::Detail, &[(0, 0, 208), (3, 0, 408), (3, 1, 808), (3, 7, 1500)]);
+    }
+
+    /// A keyframe of VP8, or what follows one.
+    fn vp8(size: Option<(u16, u16)>) -> Vec<u8> {
+        let Some((width, height)) = size else { return vec![0x10, 0x31] };
+        let (w, h) = (width.to_le_bytes(), height.to_le_bytes());
+        vec![0x10, 0x30, 0x35, 0, 0x9d, 1, 0x2a, w[0], w[1], h[0], h[1]]
+    }
+
+    #[test]
+    fn what_is_larger_than_the_limit_is_marked_until_a_keyframe_is_not() {
+        let (mut uplink, now) = (Uplink::within(PictureSize::HD), start());
+        let mut check = |seq: u16, size: Option<(u16, u16)>, too_large: bool, rungs: usize| {
+            let payload = vp8(size);
+            let info = uplink.inspect(VideoCodec::Vp8, &payload, &[]);
+            let timestamp = u32::from(seq) * 3000;
+            let stored =
+                uplink.receive(now, seq, NewPacket { timestamp, info, payload: &payload, ..packet(false) });
+            assert_eq!(stored.map(|stored| stored.info.is_too_large), Some(too_large), "{seq}: {size:?}");
+            let mut ladder = Vec::new();
+            uplink.rungs(now, 7, Bitrate::kbps(1500), Prefer::Motion, &mut ladder);
+            assert_eq!(ladder.len(), rungs, "{seq}: {size:?}");
+        };
+        check(1, None, false, 1); // nothing is known yet
+        check(3, Some((1280, 720)), false, 1);
+        check(4, None, false, 1);
+        check(5, Some((1920, 1080)), true, 0);
+        check(6, None, true, 0);
+        check(2, Some((320, 180)), true, 0); // the repair of an older one
+        check(7, Some((720, 1280)), false, 1);
+        check(8, None, false, 1);
+        assert_eq!(uplink.too_large(), None);
+        uplink.restart();
+        check_size(&mut uplink, now, (1920, 1080));
+    }
+
+    fn check_size(uplink: &mut Uplink, now: Instant, (width, height): (u16, u16)) {
+        let payload = vp8(Some((width, height)));
+        let info = uplink.inspect(VideoCodec::Vp8, &payload, &[]);
+        uplink.receive(now, 1, NewPacket { info, payload: &payload, ..packet(false) });
+        let size = PictureSize { width: width.into(), height: height.into() };
+        assert_eq!(uplink.too_large(), Some(size), "the limit outlives a new beginning");
+    }
+
+    #[test]
+    fn of_spatial_layers_those_within_the_limit_are_left() {
+        // VP9 in three layers: 480x270, 960x540, 1920x1080.
+        let structure = [0x50, 1, 224, 1, 14, 3, 192, 2, 28, 7, 128, 4, 56];
+        let (mut uplink, now) = (Uplink::within(PictureSize::HD), start());
+        let mut marked = Vec::new();
+        for seq in 0..=200u16 {
+            let spatial = (seq % 3) as u8;
+            let begins = if seq == 0 { 0xaa } else { 0xe8 };
+            let descriptor = [begins, 0x80, 1, spatial << 1, 5];
+            let payload = [&descriptor[..], if seq == 0 { &structure } else { &[] }].concat();
+            let payload = [payload, vec![0; 1000]].concat();
+            let info = uplink.inspect(VideoCodec::Vp9, &payload, &[]);
+            let at = now + Duration::from_millis(5) * u32::from(seq);
+            let timestamp = u32::from(seq / 3) * 3000;
+            let stored =
+                uplink.receive(at, seq, NewPacket { timestamp, info, payload: &payload, ..packet(false) });
+            marked.push(stored.is_some_and(|stored| stored.info.is_too_large));
+        }
+        assert!(marked.iter().enumerate().all(|(seq, marked)| *marked == (seq % 3 == 2)), "{marked:?}");
+        assert_eq!((uplink.ceiling(), uplink.too_large()), (Some(1), None));
+        let mut ladder = Vec::new();
+        uplink.rungs(now + Duration::from_secs(1), 7, Bitrate::kbps(1500), Prefer::Motion, &mut ladder);
+        let sizes: Vec<_> = ladder.iter().map(|rung| rung.layer.spatial).collect();
+        assert_eq!(sizes, [0, 1]);
     }
 
     #[test]

@@ -217,6 +217,14 @@ impl Client {
         }
     }
 
+    /// Pictures of this size from now on, each layer below with half of both; an encoder sends a keyframe then.
+    pub(crate) fn resize(&mut self, width: u16, height: u16) {
+        let layers = self.connection.sender.iter_mut().flat_map(|sender| sender.layers.iter_mut().rev());
+        for (halvings, layer) in layers.enumerate() {
+            layer.resize((width >> halvings, height >> halvings));
+        }
+    }
+
     /// All layers begin anew, under new SSRCs.
     pub(crate) fn change_ssrcs(&mut self) {
         let rng = &mut self.rng;

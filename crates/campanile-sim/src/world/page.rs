@@ -57,6 +57,11 @@ impl Page {
         })
     }
 
+    /// The camera's pictures have this size from now on, and its layers below half of it each.
+    pub fn resize(&self, width: u16, height: u16) -> Page {
+        self.act(|client, _| client.resize(width, height))
+    }
+
     /// Switches the camera off.
     pub fn unpublish(&self) -> Page {
         self.act(|client, now| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use campanile_meeting::ids::{AttendeeKey, SessionId};
 use campanile_meeting::registry::{Admission, JoinError};
 use campanile_meeting::service::{Event as ServiceEvent, Output};
-use campanile_wire::api::{Capabilities, MeetingFeatures};
+use campanile_wire::api::Capabilities;
 use campanile_wire::signaling::{ClientFrame, SERVER_FRAME_BYTES_MAX, ServerFrame, decode, decode_server};
 
 use super::{ACCOUNT, Event, Inner, Socket, What};
@@ -64,7 +64,7 @@ impl Inner {
             media_region: "us-east-1".into(),
             capabilities,
             may_unmute: !self.kept_muted.contains(&attendee.id),
-            features: MeetingFeatures::default(),
+            features: self.features,
         }
     }
 

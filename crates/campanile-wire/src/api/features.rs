@@ -99,6 +99,15 @@ pub struct MeetingFeatures {
 }
 
 impl MeetingFeatures {
+    /// With these largest pictures, and nothing else said.
+    pub fn with_pictures(video: VideoResolution, content: ContentResolution) -> MeetingFeatures {
+        MeetingFeatures {
+            video: Some(VideoFeatures { max_resolution: Some(video) }),
+            content: Some(ContentFeatures { max_resolution: Some(content) }),
+            ..MeetingFeatures::default()
+        }
+    }
+
     /// The largest camera picture; HD unless the meeting says otherwise.
     pub fn video_max(&self) -> VideoResolution {
         self.video.and_then(|video| video.max_resolution).unwrap_or(VideoResolution::Hd)
