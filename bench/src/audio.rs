@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::generator::{Attendees, TICK, speech};
+use crate::generator::{Attendees, Frame, TICK, speech};
 use crate::janus::Janus;
 use crate::report::{Comparison, OURS, Row};
 use crate::system::{Meter, Server, open_files};
@@ -40,28 +40,32 @@ const CASES: [Case; 5] = [
     case("10 meetings of 250, 3 talking in each", [10, 250, 3, 8], false),
 ];
 
-/// Measures all cases (in a short run, all but the largest of either kind); `speech_file` holds raw 48 kHz mono 16-bit samples.
-pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<Comparison, Failure> {
+/// Measures all cases (in a short run, all but the largest of either kind), or those whose names contain `named`; `speech_file`
+/// holds raw 48 kHz mono 16-bit samples.
+pub(crate) fn run(plan: &Plan, speech_file: &Path, named: Option<&str>) -> Result<Comparison, Failure> {
     let frames = speech(speech_file)?;
-    let most = CASES.iter().map(|case| case.meetings * case.people).max();
-    open_files(most.unwrap_or(0))?;
+    let wanted = |case: &&Case| match named {
+        Some(named) => case.name.contains(named),
+        None => !plan.short || case.meetings * case.people <= 250 && case.people != 50,
+    };
+    let cases: Vec<&Case> = CASES.iter().filter(wanted).collect();
+    let most = cases.iter().map(|case| case.meetings * case.people).max();
+    open_files(most.ok_or("there is no such case")?)?;
     let mut comparison = Comparison::new("µs of CPU per person and tick of 20 ms");
-    for case in
-        CASES.iter().filter(|case| !plan.short || case.meetings * case.people <= 250 && case.people != 50)
-    {
-        let janus = |frames: &[Vec<u8>]| {
-            let (janus, ports) = audiobridge(case)?;
-            measure(plan, case, janus.pid(), &ports, frames)
-        };
-        let ours = |frames: &[Vec<u8>]| {
+    for case in cases {
+        let ours = || {
             let (server, ports) = campanile(case)?;
-            measure(plan, case, server.pid(), &ports, frames)
+            measure(plan, case, server.pid(), &ports, &frames)
         };
-        let rows = comparison.case(case.name);
+        let janus = || {
+            let (janus, ports) = audiobridge(case)?;
+            measure(plan, case, janus.pid(), &ports, &frames)
+        };
+        let rounds = comparison.case(case.name);
         for _ in 0..plan.pairs {
-            rows.ran(OURS, ours(&frames)?);
+            rounds.run(OURS, ours)?;
             if case.beside {
-                rows.ran("Janus", janus(&frames)?);
+                rounds.run("Janus", janus)?;
             }
         }
     }
@@ -105,7 +109,7 @@ fn audiobridge(case: &Case) -> Result<(Janus, Vec<u16>), Failure> {
     Ok((janus, ports))
 }
 
-fn measure(plan: &Plan, case: &Case, pid: u32, ports: &[u16], frames: &[Vec<u8>]) -> Result<Row, Failure> {
+fn measure(plan: &Plan, case: &Case, pid: u32, ports: &[u16], frames: &[Frame]) -> Result<Row, Failure> {
     let mut attendees =
         Attendees::new(FIRST_PORT, ports, |number| number % case.people < case.talkers, frames)?;
     attendees.run(plan.warm);

@@ -19,6 +19,25 @@ const STEPS: usize = 10;
 /// 20 ms of nothing: CELT, 48 kHz mono, all-zero (RFC 6716 section 3.1).
 const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 
+/// 20 ms of sound.
+pub(crate) struct Frame {
+    /// One Opus packet.
+    pub(crate) payload: Vec<u8>,
+    /// How loud it is, in dB below full scale (RFC 6464). A mixer may compare it with what it decodes, and not believe who is
+    /// loud in the pauses.
+    pub(crate) level_db: u8,
+}
+
+impl Frame {
+    pub(crate) fn encode(encoder: &mut Encoder, pcm: &[f32]) -> Result<Frame, Failure> {
+        let power = pcm.iter().map(|sample| sample * sample).sum::<f32>() / pcm.len() as f32;
+        let mut payload = vec![0; 500];
+        let length = encoder.encode_f32(pcm, &mut payload).map_err(|error| error.to_string())?;
+        payload.truncate(length);
+        Ok(Frame { payload, level_db: (-10.0 * power.log10()).clamp(0.0, 127.0) as u8 })
+    }
+}
+
 struct Attendee {
     socket: UdpSocket,
     port: u16,
@@ -29,7 +48,7 @@ struct Attendee {
 /// All people of one run.
 pub(crate) struct Attendees<'a> {
     all: Vec<Attendee>,
-    frames: &'a [Vec<u8>],
+    frames: &'a [Frame],
     tick: u32,
 }
 
@@ -56,7 +75,7 @@ impl<'a> Attendees<'a> {
         first_port: u16,
         ports: &[u16],
         talks: impl Fn(usize) -> bool,
-        frames: &'a [Vec<u8>],
+        frames: &'a [Frame],
     ) -> Result<Attendees<'a>, Failure> {
         let attendee = |(number, port): (usize, &u16)| {
             let own = first_port + number as u16;
@@ -91,8 +110,9 @@ impl<'a> Attendees<'a> {
         let (tick, frames) = (self.tick, self.frames);
         for (number, attendee) in self.all.iter_mut().enumerate().filter(|(number, _)| number % STEPS == step)
         {
+            let frame = &frames[attendee.at];
             let (payload, level) =
-                if attendee.talks { (&frames[attendee.at][..], 20) } else { (&SILENCE[..], 127) };
+                if attendee.talks { (&frame.payload[..], frame.level_db) } else { (&SILENCE[..], 127) };
             attendee.at = (attendee.at + 1) % frames.len();
             packet.clear();
             let extensions: [(u8, &[u8]); 1] = [(AUDIO_LEVEL, &[level])];
@@ -119,7 +139,7 @@ impl<'a> Attendees<'a> {
 }
 
 /// Raw 48 kHz mono 16-bit little-endian speech in Opus packets of 20 ms, hybrid at 32 kbit/s as browsers make them.
-pub(crate) fn speech(file: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+pub(crate) fn speech(file: &Path) -> Result<Vec<Frame>, Failure> {
     let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let samples: Vec<f32> =
         bytes.as_chunks().0.iter().map(|pair| f32::from(i16::from_le_bytes(*pair)) / 32_768.0).collect();
@@ -132,11 +152,7 @@ pub(crate) fn speech(file: &Path) -> Result<Vec<Vec<u8>>, Failure> {
         bandwidth: Bandwidth::Full,
     })
     .map_err(|error| error.to_string())?;
-    let mut packet = [0; 500];
-    let encode = |pcm: &[f32]| {
-        let length = encoder.encode_f32(pcm, &mut packet).map_err(|error| error.to_string())?;
-        Ok(packet[..length].to_vec())
-    };
-    let frames: Vec<Vec<u8>> = samples.chunks_exact(SAMPLES).map(encode).collect::<Result<_, Failure>>()?;
+    let frames = samples.chunks_exact(SAMPLES).map(|pcm| Frame::encode(&mut encoder, pcm));
+    let frames: Vec<Frame> = frames.collect::<Result<_, Failure>>()?;
     if frames.is_empty() { Err(format!("{} holds no speech", file.display())) } else { Ok(frames) }
 }

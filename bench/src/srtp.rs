@@ -17,7 +17,7 @@ use campanile_client::transport::{PeerDescription, Received, Transport, Transpor
 use campanile_media::rtp::{self, RtpHeader};
 use tokio::runtime::Runtime;
 
-use crate::generator::{TICK, speech};
+use crate::generator::{Frame, TICK, speech};
 use crate::system::{Thread, open_files, pin_generator, resident};
 use crate::{Failure, Plan, plain};
 
@@ -111,7 +111,7 @@ struct Bench<'a> {
     worker: WorkerHandle,
     thread: Thread,
     server: SocketAddr,
-    frames: &'a [Vec<u8>],
+    frames: &'a [Frame],
     people: Vec<Person>,
     tick: u32,
 }
@@ -150,7 +150,7 @@ fn local_socket() -> Result<UdpSocket, Failure> {
 }
 
 impl<'a> Bench<'a> {
-    fn start(frames: &'a [Vec<u8>]) -> Result<Bench<'a>, Failure> {
+    fn start(frames: &'a [Frame]) -> Result<Bench<'a>, Failure> {
         let socket = local_socket()?;
         let server = socket.local_addr().map_err(text)?;
         let before = Thread::ids(WORKER)?;
@@ -232,9 +232,11 @@ impl<'a> Bench<'a> {
                 let due = start + TICK * tick + TICK * step as u32 / STEPS as u32;
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 for person in self.people.iter_mut().skip(step).step_by(STEPS) {
-                    let payload = if person.talks { &self.frames[person.at][..] } else { &SILENCE[..] };
+                    let Frame { payload, level_db } = &self.frames[person.at];
                     person.at = (person.at + 1) % self.frames.len();
-                    person.send(self.tick, if person.talks { 20 } else { 127 }, payload)?;
+                    let (level_db, payload) =
+                        if person.talks { (*level_db, &payload[..]) } else { (127, &SILENCE[..]) };
+                    person.send(self.tick, level_db, payload)?;
                     traffic.sent += 1;
                     traffic.received += person.receive()?;
                     if self.tick.is_multiple_of(TIMERS_TICKS) {

@@ -8,7 +8,7 @@ use campanile_media::mix::FRAME_SAMPLES;
 use campanile_opus::{Application, Bandwidth, Channels, Decoder, Encoder, EncoderConfig, Signal};
 
 use super::{Bench, PATIENCE, Person, SILENCE, TIMERS_TICKS, text};
-use crate::generator::TICK;
+use crate::generator::{Frame, TICK};
 use crate::{Failure, Plan, hall};
 
 /// A tenth of a second of tone every half a second, in samples.
@@ -30,7 +30,7 @@ pub(super) fn measure(plan: &Plan) -> Result<(), Failure> {
         "\n| delay added by the server | median | 99 % | most | bursts | invented | |\n|---|---|---|---|---|---|---|"
     );
     for jitter in [Duration::ZERO, Duration::from_millis(30)] {
-        let mut bench = Bench::start(&bursts.packets)?;
+        let mut bench = Bench::start(&bursts.frames)?;
         bench.fill(MEETINGS_DELAYED, 2, 1)?;
         let Bench { worker, runtime, people, .. } = &mut bench;
         let mut lines = Vec::new();
@@ -86,9 +86,7 @@ pub(super) fn measure(plan: &Plan) -> Result<(), Failure> {
 
 /// Two seconds of bursts, to be repeated.
 struct Bursts {
-    packets: Vec<Vec<u8>>,
-    /// How loud each packet is, in dB below full scale (RFC 6464). The mixer would not believe one who is loud in the pauses.
-    levels_db: Vec<u8>,
+    frames: Vec<Frame>,
     /// At which samples, counted from the first, a listener without any server between would hear a burst begin.
     onsets: Vec<usize>,
 }
@@ -108,17 +106,13 @@ impl Bursts {
             let sounds = sample % BURST_PERIOD < BURST;
             if sounds { 0.3 * (TAU * 1_000.0 * sample as f32 / 48_000.0).sin() } else { 0.0 }
         };
-        let mut bursts = Bursts { packets: Vec::new(), levels_db: Vec::new(), onsets: Vec::new() };
+        let mut bursts = Bursts { frames: Vec::new(), onsets: Vec::new() };
         let mut ear = Ear::new()?;
         for from in (0..4 * BURST_PERIOD).step_by(FRAME_SAMPLES) {
             let pcm: Vec<f32> = (from..from + FRAME_SAMPLES).map(tone).collect();
-            let power = pcm.iter().map(|sample| sample * sample).sum::<f32>() / FRAME_SAMPLES as f32;
-            bursts.levels_db.push((-10.0 * power.log10()).clamp(0.0, 127.0) as u8);
-            let mut packet = vec![0; 500];
-            let length = encoder.encode_f32(&pcm, &mut packet).map_err(text)?;
-            packet.truncate(length);
-            bursts.onsets.extend(ear.hear(&packet)?.map(|at| from + at));
-            bursts.packets.push(packet);
+            let frame = Frame::encode(&mut encoder, &pcm)?;
+            bursts.onsets.extend(ear.hear(&frame.payload)?.map(|at| from + at));
+            bursts.frames.push(frame);
         }
         Ok(bursts)
     }
@@ -205,7 +199,7 @@ impl<'a> Line<'a> {
 
     /// Sends what is due and listens to what has come.
     fn go_on(&mut self, bursts: &Bursts) -> Result<(), Failure> {
-        let Bursts { packets, levels_db, onsets } = bursts;
+        let Bursts { frames, onsets } = bursts;
         let now = Instant::now();
         while self.start + TICK * self.tick <= now {
             self.noise = self.noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -216,8 +210,8 @@ impl<'a> Line<'a> {
             self.tick += 1;
         }
         for (_, number) in self.in_flight.extract_if(.., |(due, _)| *due <= now) {
-            let at = number as usize % packets.len();
-            self.speaker.send(number, levels_db[at], &packets[at])?;
+            let Frame { payload, level_db } = &frames[number as usize % frames.len()];
+            self.speaker.send(number, *level_db, payload)?;
         }
         for person in [&mut *self.speaker, &mut *self.listener] {
             person.receive()?;
@@ -229,7 +223,7 @@ impl<'a> Line<'a> {
         for (at, packet) in &self.listener.heard {
             let Some(onset) = self.ear.hear(packet)? else { continue };
             let heard = *at + samples(onset);
-            let round = packets.len() * FRAME_SAMPLES;
+            let round = frames.len() * FRAME_SAMPLES;
             let sent = (0..)
                 .flat_map(|n| onsets.iter().map(move |onset| samples(n * round + onset)))
                 .map(|sent| self.start + sent);

@@ -41,12 +41,12 @@ pub(crate) fn run(plan: &Plan, watchers: &[usize], beside: Beside<'_>) -> Result
     for &watchers in watchers {
         let case = comparison.case(format!("1 camera of 1.4 Mbit/s, {watchers} watching"));
         for _ in 0..plan.pairs {
-            case.ran(OURS, ours::campanile(plan, watchers)?);
+            case.run(OURS, || ours::campanile(plan, watchers))?;
             if beside.janus {
-                case.ran("Janus", videoroom::videoroom(plan, watchers)?);
+                case.run("Janus", || videoroom::videoroom(plan, watchers))?;
             }
             if let Some(folder) = beside.mediasoup {
-                case.ran("mediasoup", mediasoup::mediasoup(plan, watchers, folder)?);
+                case.run("mediasoup", || mediasoup::mediasoup(plan, watchers, folder))?;
             }
         }
     }
