@@ -2,7 +2,8 @@
 //!
 //! First everybody gets the lowest rung of their ladder, the most important first; then the rungs above are climbed, again
 //! by importance and within the same importance by turns. What does not fit at all is paused. A rung that a subscription
-//! has already needs no margin, a higher one does: so a picture does not flicker between two.
+//! has already needs no margin, a higher one does: so a picture does not flicker between two. What is sent and does not fit
+//! any more takes what is less important along: without that there may be room, as an estimate made in congestion is low.
 
 use crate::forward::Rung;
 use crate::units::Bitrate;
@@ -23,7 +24,7 @@ pub struct Ask<'a> {
     pub current: Option<usize>,
     /// Its sender adapts to this receiver: it gets the lowest rung whatever that takes.
     pub follows: bool,
-    /// It was paused a moment ago: it rests.
+    /// It was paused a moment ago: it rests, and its room is kept free of what is less important and has not begun.
     pub rests: bool,
 }
 
@@ -50,15 +51,27 @@ pub fn allocate(asks: &[Ask<'_>], budget: Option<Budget>) -> Vec<Option<usize>> 
     order.sort_by_key(|at| std::cmp::Reverse(asks[*at].priority));
 
     let mut rungs = vec![None; asks.len()];
-    for &at in &order {
-        let ask = &asks[at];
-        let Some(lowest) = next_rung(ask, None) else { continue };
-        let cost = ask.ladder[lowest].bitrate;
-        let fits = with_margin(ask, lowest) <= left && !ask.rests;
-        if fits || ask.follows || (!budget.limited && !ask.rests) {
-            rungs[at] = Some(lowest);
-            left = left.saturating_sub(cost);
+    let mut kept_free = Bitrate::default();
+    for peers in order.chunk_by(|a, b| asks[*a].priority == asks[*b].priority) {
+        let (mut resting, mut too_much) = (Bitrate::default(), Bitrate::default());
+        for &at in peers {
+            let ask = &asks[at];
+            let Some(lowest) = next_rung(ask, None) else { continue };
+            let cost = ask.ladder[lowest].bitrate;
+            let room = if ask.current.is_none() { left.saturating_sub(kept_free) } else { left };
+            let fits = with_margin(ask, lowest) <= room && !ask.rests;
+            if fits || ask.follows || (!budget.limited && !ask.rests) {
+                rungs[at] = Some(lowest);
+                left = left.saturating_sub(cost);
+            } else if ask.rests {
+                resting = resting.saturating_add(cost);
+            } else if ask.current.is_some() {
+                too_much = too_much.saturating_add(cost);
+            }
         }
+        // What rests comes back before anything begins that is less important, and what is sent goes after all that is.
+        kept_free = kept_free.saturating_add(resting);
+        left = left.saturating_sub(too_much);
     }
     for peers in order.chunk_by(|a, b| asks[*a].priority == asks[*b].priority) {
         let mut climbing = true;
@@ -168,7 +181,16 @@ mod tests {
         let little = Ask { wanted: Some(1), ..ask(&cameras, 1, None) };
         assert_eq!(allocate(&[little], limited(9000)), [Some(1)]);
         assert_eq!(allocate(&[Ask { wanted: None, ..little }], limited(9000)), [None]);
-        assert_eq!(allocate(&[Ask { rests: true, ..little }], limited(9000)), [None]);
+        let resting = Ask { rests: true, priority: 2, ..little };
+        assert_eq!(allocate(&[resting], limited(9000)), [None]);
+        let (small, large) = (ladder(&[200]), ladder(&[600]));
+        let held = |ladder, priority| ask(ladder, priority, Some(0));
+        assert_eq!(allocate(&[held(&small, 1), held(&large, 2)], limited(500)), [None, None]);
+        assert_eq!(allocate(&[held(&small, 2), held(&large, 2)], limited(500)), [Some(0), None]);
+        assert_eq!(allocate(&[held(&small, 3), held(&large, 2)], limited(500)), [Some(0), None]);
+        assert_eq!(allocate(&[little, resting], limited(350)), [None, None]);
+        assert_eq!(allocate(&[little, resting], limited(430)), [Some(0), None]);
+        assert_eq!(allocate(&[Ask { current: Some(0), ..little }, resting], limited(350)), [Some(0), None]);
         assert_eq!(allocate(&[Ask { follows: true, ..little }], limited(50)), [Some(0)]);
         cameras[0].flowing = false;
         assert_eq!(allocate(&[ask(&cameras, 1, None)], limited(700)), [Some(1)]);

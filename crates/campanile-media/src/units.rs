@@ -34,6 +34,11 @@ impl Bitrate {
         Bitrate((self.0 as f64 * factor) as u64)
     }
 
+    /// Both rates together.
+    pub fn saturating_add(self, other: Bitrate) -> Bitrate {
+        Bitrate(self.0.saturating_add(other.0))
+    }
+
     /// What is left of this rate beside another; none if that is larger.
     pub fn saturating_sub(self, other: Bitrate) -> Bitrate {
         Bitrate(self.0.saturating_sub(other.0))

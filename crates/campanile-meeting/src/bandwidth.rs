@@ -28,6 +28,9 @@ const GRACE: Duration = Duration::from_millis(700);
 const SEVERE: f64 = 0.7;
 /// The same for nothing at all: just after congestion an estimate is lower than the network.
 const PAUSE_GRACE: Duration = Duration::from_millis(2500);
+/// When something has been paused, the rest goes on for so long: only when the queues have drained does it show whether there
+/// is room enough.
+const RELIEF: Duration = Duration::from_secs(5);
 /// Paced packets that wait for longer than this are more than the network bears: what comes next is not sent.
 const BACKLOG_MAX: Duration = Duration::from_millis(250);
 /// What the network must bear beyond what is watched, so that nothing of it waits for a margin.
@@ -58,6 +61,17 @@ enum ShareState {
     Late,
     /// It gets nothing.
     Paused,
+}
+
+/// How long a subscription may have more than its share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Patience {
+    /// No longer at all.
+    None,
+    /// For a moment, as the estimate may be wrong; less of one if it is far too much.
+    Grace { severe: bool },
+    /// It is made as small as it can be, and not paused.
+    Endless,
 }
 
 impl Share {
@@ -116,15 +130,19 @@ impl Subscriber {
         Ask { priority: self.share.priority, ladder, wanted, current, follows, rests }
     }
 
-    fn take_share(&mut self, now: Instant, ask: &Ask<'_>, mut rung: Option<usize>, severe: bool) {
-        let current = ask.current.min(ask.wanted);
-        if current <= rung {
+    fn take_share(&mut self, now: Instant, ask: &Ask<'_>, mut rung: Option<usize>, patience: Patience) {
+        let lowest = || ask.ladder.iter().position(|rung| rung.flowing);
+        if ask.current.min(ask.wanted) <= rung {
             self.share.excess_since = None;
-        } else if self.share.state != ShareState::Late {
+        } else {
             let excess = now - *self.share.excess_since.get_or_insert(now);
-            match rung {
-                _ if excess < GRACE && !severe => rung = current,
-                None if excess < PAUSE_GRACE => rung = ask.ladder.iter().position(|rung| rung.flowing),
+            let is_late = self.share.state == ShareState::Late;
+            match (patience, rung) {
+                (Patience::Endless, None) => rung = lowest(),
+                (Patience::Grace { severe: false }, _) if excess < GRACE && !is_late => {
+                    rung = ask.current.min(ask.wanted);
+                }
+                (Patience::Grace { .. }, None) if excess < PAUSE_GRACE && !is_late => rung = lowest(),
                 _ => {}
             }
         }
@@ -162,9 +180,31 @@ impl Meeting {
             let held: Bitrate = asks.iter().filter_map(|ask| Some(ask.ladder[ask.current?].bitrate)).sum();
             let severe = budget.is_some_and(|budget| budget.rate < held.scaled(SEVERE));
             let rungs = allocate(&asks, budget);
-            for (((_, group_id, at), ask), rung) in theirs.iter().zip(&asks).zip(rungs) {
+            let mut shares: Vec<_> = theirs.iter().zip(&asks).zip(rungs).collect();
+            // What is paused makes room for the rest: the least important goes first, also when it was another that came too
+            // late; of equals the last, as in the allocation.
+            shares.sort_by_key(|((_, ask), _)| std::cmp::Reverse(ask.priority));
+            let subscriber = |place: &(SessionId, u32, usize)| &self.sources[&place.1].subscribers[place.2];
+            let is_late = shares.iter().any(|((place, _), rung)| {
+                rung.is_none() && subscriber(place).share.state == ShareState::Late
+            });
+            let mut left = held;
+            for ((place, ask), rung) in shares.into_iter().rev() {
+                let (_, group_id, at) = place;
                 let Some(source) = self.sources.get_mut(group_id) else { continue };
-                source.subscribers[*at].take_share(now, ask, rung, severe);
+                let is_relieved = session.relieved_at.is_some_and(|at| now < at + RELIEF);
+                let patience = match budget {
+                    Some(budget) if is_relieved && budget.rate >= left.scaled(SEVERE) => Patience::Endless,
+                    _ if is_late => Patience::None,
+                    _ => Patience::Grace { severe },
+                };
+                let subscriber = &mut source.subscribers[*at];
+                subscriber.take_share(now, ask, rung, patience);
+                let is_paused = subscriber.share.state == ShareState::Paused;
+                if let Some(current) = ask.current.filter(|_| is_paused) {
+                    left = left.saturating_sub(ask.ladder[current].bitrate);
+                    session.relieved_at = Some(now);
+                }
             }
         }
         self.begin_pictures(cx);

@@ -469,7 +469,10 @@ impl Meeting {
             // Only within the group that the section shows: another source takes a SUBSCRIBE.
             let subscriber = source.subscribers.iter_mut().find(|s| s.session == id && s.mid == update.mid);
             if let Some(subscriber) = subscriber {
-                subscriber.wish = wish;
+                // A client that chooses by itself and only says what matters to it names no stream.
+                if wish != Wish::Stream(0) {
+                    subscriber.wish = wish;
+                }
                 subscriber.share.priority = priority;
             }
         }

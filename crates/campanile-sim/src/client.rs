@@ -179,6 +179,8 @@ pub struct Client {
     pub(crate) watch: Watch,
     /// Its first SUBSCRIBE asks for video already.
     pub(crate) watches_at_once: bool,
+    /// How much whose video matters, where it was said.
+    pub(crate) priorities: BTreeMap<String, u32>,
     pub(crate) muted: bool,
     pub(crate) audio: bool,
     pub(crate) feedback: bool,
@@ -270,6 +272,7 @@ impl Client {
             watch: if attendee.content { Watch::Nothing } else { Watch::Highest },
             platform: "simulator".to_owned(),
             watches_at_once: false,
+            priorities: BTreeMap::new(),
             muted: false,
             audio: true,
             feedback: true,

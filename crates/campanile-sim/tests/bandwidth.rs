@@ -86,6 +86,50 @@ fn what_does_not_fit_is_paused_told_and_resumed() {
 }
 
 #[test]
+fn where_one_camera_fits_it_is_the_more_important_and_never_paused_for_a_moment() {
+    for seed in 0..20 {
+        let world = World::new(Seed(seed));
+        // The less important may be as large as the other, or would fit where that does not.
+        let of_ann = Camera { layers_kbps: vec![[1200, 700][seed as usize % 2]], ..Camera::hd() };
+        let ann = world.join("ann").publish(of_ann);
+        let cat = world.join("cat").publish(Camera::hd());
+        let bob = world.join("bob").watch(Watch::Server(1400));
+        world.run_for(secs(6));
+        bob.ranks(&ann, 1).ranks(&cat, 2);
+        let group = |page: &Page| {
+            let id = page.id();
+            bob.client().index.sources.iter().find(|s| s.attendee_id == id).map(|s| s.group_id)
+        };
+        let (of_ann, of_cat) = (group(&ann), group(&cat));
+        world.run_for(secs(3));
+        narrows(&bob, 1600);
+        assert!(world.run_until(secs(4), || !paused(&bob).is_empty()), "seed {seed}");
+        world.run_for(secs(20));
+        let pauses = |of: Option<u32>| {
+            let client = bob.client();
+            let named = |frame: &ServerFrame| matches!(frame, ServerFrame::Pause { group_ids } if group_ids.first().copied() == of);
+            client.frames.iter().filter(|(_, frame)| named(frame)).count()
+        };
+        assert_eq!((pauses(of_cat), paused(&bob)), (0, of_ann.into_iter().collect()), "seed {seed}");
+        let before = bob.seen(&cat).frames;
+        world.run_for(secs(5));
+        assert!(bob.seen(&cat).frames - before > 60, "seed {seed}: {:?}", bob.seen(&cat));
+    }
+}
+
+#[test]
+fn whoever_says_what_matters_keeps_the_stream_that_was_chosen() {
+    let world = World::new(Seed(6));
+    let ann = world.join("ann").publish(Camera::simulcast());
+    let (bob, _cid) = (world.join("bob").watch(Watch::Layer(0)), world.join("cid"));
+    world.run_for(secs(6));
+    assert_eq!(layer(&bob, &ann), Some(0));
+    bob.ranks(&ann, 7);
+    world.run_for(secs(6));
+    assert_eq!(layer(&bob, &ann), Some(0), "nothing was said of another");
+}
+
+#[test]
 fn a_narrow_link_takes_the_small_layer_of_many_before_the_large_one_of_any() {
     let world = World::new(Seed(2));
     let others: Vec<_> =

@@ -168,7 +168,9 @@ async function prepare(joinInfo, options = {}) {
   if (options.attendeePresenceTimeoutMs) configuration.attendeePresenceTimeoutMs = options.attendeePresenceTimeoutMs;
   if (options.blind) configuration.videoDownlinkBandwidthPolicy = new sdk.NoVideoDownlinkBandwidthPolicy();
   if (options.priority) {
-    lab.policy = new sdk.VideoPriorityBasedPolicy(logger);
+    const config = new sdk.VideoPriorityBasedPolicyConfig();
+    if (options.adaption) config.serverSideNetworkAdaption = sdk.ServerSideNetworkAdaption[options.adaption];
+    lab.policy = new sdk.VideoPriorityBasedPolicy(logger, config);
     lab.policy.addObserver({
       tileWillBePausedByDownlinkPolicy: tileId => say('tilePaused', { tileId }),
       tileWillBeUnpausedByDownlinkPolicy: tileId => say('tileUnpaused', { tileId }),
@@ -435,7 +437,7 @@ async function stats(...types) {
   return [...report.values()].filter(one => types.includes(one.type));
 }
 
-/** What this page sends as video, by the newest statistics: `{codec, mode, width, height, fps}` of each stream. */
+/** What this page sends as video, by the newest statistics: `{codec, mode, width, height, fps, targetKbps}` of each stream. */
 async function sending() {
   const report = await peers.at(-1).getStats();
   const streams = [...report.values()].filter(one => one.type === 'outbound-rtp' && one.kind === 'video' && one.framesSent > 0);
@@ -445,6 +447,7 @@ async function sending() {
     width: one.frameWidth,
     height: one.frameHeight,
     fps: one.framesPerSecond,
+    targetKbps: Math.round(one.targetBitrate / 1000),
   }));
 }
 

@@ -88,3 +88,50 @@ test('where there is room for one camera of two, it is the more important one th
   bob.narrow();
   await turns(t, bob, ann, 'the tile of ann going on', id => lab.see(id)?.paused === false && lab.see(id));
 });
+
+test('in a meeting of two the sender hears what its receiver bears, and sends that', async t => {
+  const { join } = await behindLinks(t);
+  const ann = await join('ann');
+  const bob = await join('bob');
+  await ann.ask(face => lab.cameraOn(face), { colour: RED, width: 1280, height: 720, busy: true });
+  const aims = async (what, least, most) => {
+    const since = Date.now();
+    const [{ targetKbps }] = await ann.until(`one stream of ${what}`, async ([least, most]) => {
+      const all = await lab.sending();
+      return all.length === 1 && all[0].targetKbps >= least && all[0].targetKbps <= most && all;
+    }, [least, most], LONG_MS);
+    t.diagnostic(`ann aims at ${targetKbps} kbit/s after ${Date.now() - since} ms`);
+  };
+  await aims('all that she may send', 1000, 10_000);
+  await turns(t, bob, ann, 'the picture', id => lab.see(id)?.frames > 20 && lab.see(id));
+  bob.narrow({ kbps: 500 });
+  await aims('what bob bears', 1, 600);
+  const { frames } = await bob.sees(ann);
+  await bob.until('that it moves', ([id, frames]) => lab.see(id).frames > frames + 30, [ann.id, frames], LONG_MS);
+  assert.equal(await bob.ask(() => lab.framesIn('PAUSE')), 0, 'the sender adapts, so nothing is paused');
+  bob.narrow();
+  await aims('all that she may send again', 1000, 10_000);
+});
+
+/** How each mode is called by the client and numbered in JOIN. */
+const ADAPTIONS = { None: 2, BandwidthProbing: 3, BandwidthProbingAndRemoteVideoQualityAdaption: 4 };
+
+for (const [adaption, number] of Object.entries(ADAPTIONS)) {
+  test(`adaption ${adaption}: the smaller layer on a narrow link, and the larger one again`, async t => {
+    const { join } = await behindLinks(t);
+    const ann = await join('ann', { simulcast: true });
+    await join('cat');
+    const bob = await join('bob', { priority: true, adaption });
+    await ann.ask(face => lab.cameraOn(face), { colour: RED, width: 1280, height: 720, busy: true });
+    await turns(t, bob, ann, 'the large picture', id => lab.see(id)?.width >= 1280 && lab.see(id));
+    const [asked, given] = await bob.ask(() => ['JOIN', 'JOIN_ACK'].map(type => lab.frames.find(one => one.type === type).frame));
+    assert.equal(asked.join.serverSideNetworkAdaption, number);
+    t.diagnostic(`JOIN_ACK says ${given.joinack.defaultServerSideNetworkAdaption}`);
+    bob.narrow({ kbps: 450 });
+    await turns(t, bob, ann, 'the small picture', id => lab.see(id)?.width < 1280 && lab.see(id));
+    const { frames } = await bob.sees(ann);
+    await bob.until('that it moves', ([id, frames]) => lab.see(id).frames > frames + 30, [ann.id, frames], LONG_MS);
+    bob.narrow();
+    await turns(t, bob, ann, 'the large picture again', id => lab.see(id)?.width >= 1280 && lab.see(id));
+  });
+}

@@ -135,6 +135,23 @@ impl Client {
         }
     }
 
+    /// Says how much somebody's video matters, and nothing of the stream: as a client does that leaves the probing to the server
+    /// and chooses by itself (adaption 3).
+    pub(crate) fn rank(&mut self, attendee: String, priority: u32) {
+        self.priorities.insert(attendee.clone(), priority);
+        let sections = self.connection.sections.clone();
+        let theirs = sections.iter().filter_map(|section| {
+            let shows = section.shows.as_ref().filter(|shows| shows.attendee == attendee)?;
+            Some(VideoSubscription {
+                stream_id: None,
+                group_id: Some(shows.group_id),
+                ..self.wish_for(&section.mid, shows)
+            })
+        });
+        let updated = theirs.collect();
+        self.say(ClientFrame::RemoteVideoUpdate { updated, removed_mids: Vec::new() });
+    }
+
     fn wish_for(&self, mid: &str, wanted: &Wanted) -> VideoSubscription {
         let target = match self.watch {
             Watch::Server(kbps) => Some(kbps),
@@ -146,7 +163,10 @@ impl Client {
             attendee_id: Some(wanted.attendee.clone()),
             stream_id: (!server_side).then_some(wanted.stream_id),
             group_id: server_side.then_some(wanted.group_id),
-            priority: server_side.then_some(u32::MAX - 1),
+            priority: match self.priorities.get(&wanted.attendee) {
+                Some(priority) => Some(*priority),
+                None => server_side.then_some(u32::MAX - 1),
+            },
             target_bitrate_kbps: target.filter(|_| server_side),
             preference: QualityPreference::Balanced,
         }

@@ -75,6 +75,12 @@ impl Page {
         self.act(|client, now| client.watch(now, watch))
     }
 
+    /// Says how much somebody's video matters: the larger, the more important.
+    pub fn ranks(&self, other: &Page, priority: u32) -> Page {
+        let attendee = other.id();
+        self.act(|client, _| client.rank(attendee, priority))
+    }
+
     /// Asks for video with its first SUBSCRIBE, as a client may; the browser's asks for audio first. Before it joins.
     pub fn watches_at_once(&self) -> Page {
         self.act(|client, _| client.watches_at_once = true)
