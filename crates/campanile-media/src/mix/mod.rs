@@ -4,7 +4,8 @@
 //! announce, checked against what was decoded), adds them up, and encodes once per quality ([`Profile`]) for all who are
 //! silent and once more for each who is heard, because only theirs differs. When nobody speaks nothing is encoded: the
 //! packet is canned. A listener who begins to speak gets a copy of the shared encoder, and so hears no seam; one who has
-//! fallen silent comes back with one packet that refers to none before it. Nobody is held to the quality of another.
+//! fallen silent comes back likewise if nobody else hears that quality, and otherwise with one packet that refers to none
+//! before it. Nobody is held to the quality of another.
 //!
 //! RTP, encryption and the rhythm of ticks are the caller's; so is deciding who may speak and who is muted.
 
@@ -377,8 +378,18 @@ impl Mixer {
         }
         self.apart.retain(|(_, last)| last + LINGER_TICKS >= self.ticks);
         let speaks = |owner| self.apart.iter().any(|(apart, _)| *apart == owner);
+        let mut continued = [None; PROFILES];
         for personal in self.personal.iter_mut().filter(|personal| personal.active) {
             if !speaks(personal.owner) {
+                let profile = personal.stream.profile();
+                let hears_shared = |leg: &Leg| leg.profile == profile && leg.hears_personal == Some(false);
+                // What nobody hears may as well go on where this ends: in a meeting of two that is each time.
+                if let Some(shared) = &mut self.shared[profile as usize]
+                    && !self.legs.values().any(hears_shared)
+                    && shared.branch_from(&personal.stream)
+                {
+                    continued[profile as usize] = Some(personal.owner);
+                }
                 personal.active = false;
                 personal.idle_since = now;
                 personal.stream.rest();
@@ -394,7 +405,8 @@ impl Mixer {
             }
             if !speaks {
                 quiet[leg.profile as usize] += 1;
-                joined[leg.profile as usize] |= comes;
+                let goes_on = before == Some(true) && continued[leg.profile as usize] == Some(leg.owner);
+                joined[leg.profile as usize] |= comes && !goes_on;
             } else if comes && let Some(shared) = &self.shared[leg.profile as usize] {
                 let owner = leg.owner;
                 let theirs = |personal: &Personal| {

@@ -1,6 +1,7 @@
 //! What goes out: silence that is exact and free, and listeners who move between streams without a seam.
 
 use super::*;
+use std::f32::consts::TAU;
 
 #[test]
 fn silence_is_exact_and_never_stops() {
@@ -177,6 +178,43 @@ fn a_move_in_the_middle_of_speech_is_no_seam_in_any_profile() {
         println!("{profile:?}: after a move away at least {worst:.1} dB, after one back {apart:.1} dB apart");
         assert!(worst > 8.0, "{profile:?}: {worst} dB");
         assert!(apart < 1.0, "{profile:?}: {apart} dB");
+    }
+}
+
+/// A chord that fades, which libopus takes for speech if it has not heard it begin.
+fn fading_chord() -> Tune {
+    Box::new(|sample| {
+        let seconds = sample as f32 / 48_000.0;
+        let chord: f32 = [130.8, 329.6, 392.0, 523.3]
+            .iter()
+            .flat_map(|hz| (1..6).map(move |n| (hz * n as f32, (-seconds * n as f32 * 0.6).exp() / n as f32)))
+            .map(|(hz, loudness)| loudness * (TAU * (hz * seconds).fract()).sin())
+            .sum();
+        0.1 * chord
+    })
+}
+
+/// In a meeting of two nobody hears the shared stream while its one listener speaks: it goes on where theirs ends, and knows what
+/// it carries.
+#[test]
+fn who_alone_hears_a_quality_comes_back_to_the_same_encoder() {
+    for profile in [Profile::ClearSpeech, Profile::Music] {
+        let modes = |interjects: bool| {
+            let mut world = World::new();
+            world.join(ANN, fading_chord());
+            world.join(BOB, if interjects { bursts(300.0, 0.003, 40, 60) } else { silence() });
+            world.mixer.set_profile(BOB, profile);
+            let mut modes = Vec::new();
+            for _ in 0..300 {
+                world.run(1);
+                // Mode, bandwidth and duration (RFC 6716 section 3.1).
+                modes.push(world.mixer.payload_for(BOB)[0] >> 3);
+            }
+            modes
+        };
+        let (interjecting, listening) = (modes(true), modes(false));
+        let differ: Vec<usize> = (0..300).filter(|tick| interjecting[*tick] != listening[*tick]).collect();
+        assert!(differ.is_empty(), "{profile:?}: {differ:?}");
     }
 }
 
