@@ -205,13 +205,14 @@ impl MediaLink {
     }
 
     /// Finds what this packet is, binding its SSRC the first time it can be told: by media section and RTP stream id
-    /// in the header extensions, else by payload type. Also counts it for the reports.
+    /// in the header extensions, else by payload type. Also counts it for the reports. `layers` tells how many its session
+    /// publishes, if it does.
     pub(crate) fn receive(
         &mut self,
         now: Instant,
         header: &RtpHeader,
         packet: &[u8],
-        layers: usize,
+        layers: impl FnOnce() -> Option<usize>,
     ) -> Option<Route> {
         let extensions = self.camera.as_ref().map_or(Extensions::default(), |camera| camera.extensions);
         if let Some(&[high, low]) = extensions.transport_cc.and_then(|id| header.extension(packet, id)) {
@@ -227,7 +228,7 @@ impl MediaLink {
             Some(at) => at,
             None => {
                 let before = known.map(|at| self.routes[at].route).filter(|_| retired_at.is_some());
-                let route = self.identify(header, packet, layers).or(before)?;
+                let route = self.identify(header, packet, layers().unwrap_or(0)).or(before)?;
                 self.retire(known, route, now);
                 if self.routes.len() == SSRCS_MAX {
                     let heard =

@@ -21,7 +21,7 @@ use crate::service::{Cx, Event, Limits};
 use crate::session::{Phase, SILENCE_MAX, Session};
 use crate::source::Source;
 
-/// The heartbeat while media flows: one packet of audio.
+/// The heartbeat while anybody hears, or a publisher's packets are missing: one packet of audio.
 const TICK: Duration = Duration::from_millis(20);
 /// The heartbeat while nobody has media: deadlines only.
 const SLOW_TICK: Duration = Duration::from_secs(1);
@@ -80,6 +80,8 @@ pub(crate) struct Meeting {
     pub(crate) fresh_since: Option<Instant>,
     /// When paced packets may leave.
     pub(crate) release_at: Option<Instant>,
+    /// The time of tick 0, and the last that was due.
+    began: Instant,
     ticks: u64,
     pub(crate) over: bool,
     /// Somebody's presence has changed since the registry was told.
@@ -118,6 +120,7 @@ impl Meeting {
             data: DataMessages::new(now),
             next_audio_stream_id: first_id,
             owners: BTreeMap::new(),
+            began: now + phase,
             next_tick: now + phase,
             fresh_since: None,
             release_at: None,
@@ -267,8 +270,10 @@ impl Meeting {
         from: PeerAddr,
         bytes: &mut [u8],
     ) {
-        self.receive_datagram(cx, id, from, bytes);
-        self.note_connected(cx, id, Some(from));
+        if !self.receive_datagram(cx, id, from, bytes) {
+            // Of checks and handshakes: there may be an answer to send, and a client may have got in.
+            self.note_connected(cx, id, Some(from));
+        }
     }
 
     /// The heartbeat.
@@ -285,11 +290,12 @@ impl Meeting {
             return;
         }
         let has_media = self.sessions.values().any(|session| session.link.is_some());
-        let interval = if has_media { TICK } else { SLOW_TICK };
-        self.next_tick = (self.next_tick + interval).max(cx.now - LAG_MAX);
-        let ticks = if has_media { 1 } else { SECOND_TICKS };
-        self.ticks = (self.ticks / ticks + 1) * ticks;
-        let every = |n: u64| self.ticks.is_multiple_of(n);
+        let due = self.next_tick;
+        self.next_tick = (due + self.pace(has_media)).max(cx.now - LAG_MAX);
+        // Whatever is due every so often is due once, however many ticks have been left out.
+        let ticks = (due.saturating_duration_since(self.began).as_nanos() / TICK.as_nanos()) as u64;
+        let before = std::mem::replace(&mut self.ticks, ticks);
+        let every = |n: u64| ticks / n > before / n;
         let (feedback, levels, second, bitrates, ping) = (
             every(FEEDBACK_TICKS),
             every(LEVEL_TICKS),
@@ -299,6 +305,9 @@ impl Meeting {
         );
         if has_media {
             self.send_audio(cx);
+            if feedback {
+                self.pass_time(cx);
+            }
             self.repair_and_request(cx, feedback);
             self.release_paced(cx);
             if levels {
@@ -326,6 +335,19 @@ impl Meeting {
                 session.next_ping_id = id.wrapping_add(1);
                 cx.frame(session.id, ServerFrame::Ping { id });
             }
+        }
+    }
+
+    /// How long from this tick to the next.
+    fn pace(&self, has_media: bool) -> Duration {
+        let mut links = self.sessions.values().filter_map(|session| session.link.as_ref());
+        let mut layers = self.sources.values().flat_map(|source| &source.layers);
+        if links.any(|link| link.audio.is_some()) || layers.any(|layer| layer.uplink.lacks_packets()) {
+            TICK
+        } else if has_media {
+            TICK * FEEDBACK_TICKS as u32
+        } else {
+            SLOW_TICK
         }
     }
 

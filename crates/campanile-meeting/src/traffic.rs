@@ -1,7 +1,9 @@
 //! Packets through a meeting: what comes in is mixed or forwarded, and repaired, reported and requested both ways.
 
+use std::time::Instant;
+
 use campanile_media::forward::NewPacket;
-use campanile_media::mix::{AudioPacket, LegId};
+use campanile_media::mix::{AudioPacket, LegId, Mixer};
 use campanile_media::peer::{PeerAddr, Received};
 use campanile_media::rtcp::{self, RtcpItem, SenderInfo};
 use campanile_media::rtp::RtpHeader;
@@ -9,7 +11,7 @@ use campanile_media::units::Bitrate;
 use campanile_wire::signaling::{ServerFrame, StreamBitrate};
 
 use crate::ids::SessionId;
-use crate::link::Route;
+use crate::link::{MediaLink, Route};
 use crate::meeting::Meeting;
 use crate::roster::SILENT_DB;
 use crate::service::{Cx, Event};
@@ -27,84 +29,90 @@ const CONTENT_KEYFRAME_SECONDS: u64 = 10;
 const FRESH_MAX: usize = 256;
 
 impl Meeting {
-    /// Decrypts one datagram and does what it says.
+    /// Decrypts one datagram and does what it says. True if it was media, which changes nothing about its link.
     pub(crate) fn receive_datagram(
         &mut self,
         cx: &mut Cx<'_>,
         id: SessionId,
         from: PeerAddr,
         bytes: &mut [u8],
-    ) {
-        let Some(link) = self.sessions.get_mut(&id).and_then(|session| session.link.as_mut()) else { return };
+    ) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let Some(link) = &mut session.link else { return false };
         match link.peer.handle_datagram(cx.now, from, bytes) {
-            Received::Nothing => {}
-            Received::Rtp(header, packet) => {
-                self.receive_rtp(cx, id, &header, packet);
-                self.reach(cx, id, JoinStep::FirstPacketIn);
-            }
+            Received::Nothing => return false,
             Received::Rtcp(compound) => self.receive_rtcp(cx, id, compound),
+            Received::Rtp(header, packet) => {
+                let layers = || self.sources.values().find(|source| source.owner == id).map(|s| s.layers.len());
+                let route = link.receive(cx.now, &header, packet, layers);
+                if session.trace.reach(cx.now, JoinStep::FirstPacketIn) {
+                    cx.event(Event::JoinTrace(session.trace.clone()));
+                }
+                match route {
+                    None => {}
+                    Some(Route::Audio) => {
+                        let leg = LegId(session.audio_stream_id);
+                        receive_audio(cx.now, &mut self.mixer, leg, link, &header, packet);
+                    }
+                    Some(Route::Layer(layer)) => self.receive_layer(cx, id, layer, &header, packet),
+                    Some(Route::Repair(layer)) => self.receive_repair(cx, id, layer, &header, packet),
+                }
+            }
         }
+        true
     }
 
-    fn receive_rtp(&mut self, cx: &mut Cx<'_>, id: SessionId, header: &RtpHeader, packet: &[u8]) {
-        let source = self.sources.values_mut().find(|source| source.owner == id);
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Some(link) = &mut session.link else { return };
-        let layers = source.as_ref().map_or(0, |source| source.layers.len());
-        let Some(route) = link.receive(cx.now, header, packet, layers) else { return };
-        let payload = &packet[header.payload.clone()];
-        match (route, source) {
-            (Route::Audio, _) => {
-                let Some(audio) = &link.audio else { return };
-                let level_id = audio.level_extension;
-                let level =
-                    level_id.and_then(|id| header.extension(packet, id)).and_then(|value| value.first());
-                let packet = AudioPacket {
-                    sequence: header.sequence,
-                    timestamp: header.timestamp,
-                    // RFC 6464 section 3: the high bit is the sender's own opinion on voice.
-                    level_db: level.map(|level| level & 0x7f),
-                    payload,
-                };
-                let leg = LegId(session.audio_stream_id);
-                if header.payload_type == audio.payload_type {
-                    self.mixer.push(cx.now, leg, packet);
-                } else if Some(header.payload_type) == audio.red_payload_type {
-                    self.mixer.push_red(cx.now, leg, audio.payload_type, packet);
-                }
-            }
-            (Route::Layer(layer), Some(source)) => {
-                let orientation_id =
-                    link.camera.as_ref().and_then(|camera| camera.extensions.video_orientation);
-                let orientation =
-                    orientation_id.and_then(|id| header.extension(packet, id)).and_then(|v| v.first());
-                let Some(codec) = link.camera_codec(header.payload_type) else { return };
-                if let Some(allocation) = link.layers_allocation(header, packet) {
-                    self.index_due |= source.allocate(&allocation);
-                }
-                let incoming = Incoming {
-                    layer,
-                    descriptor: link.descriptor(header, packet),
-                    codec,
-                    ssrc: Some(header.ssrc),
-                    sequence: header.sequence,
-                    orientation: orientation.copied(),
-                };
-                let group_id = source.group_id;
-                self.receive_video(cx, group_id, incoming, header, payload);
-            }
-            (Route::Repair(layer), Some(source)) => {
-                // RFC 4588 section 4: the original number stands before the payload. Less is mere padding.
-                let [high, low, original @ ..] = payload else { return };
-                let Some(codec) = link.camera_codec(header.payload_type) else { return };
-                let sequence = u16::from_be_bytes([*high, *low]);
-                let descriptor = link.descriptor(header, packet);
-                let incoming = Incoming { layer, descriptor, codec, ssrc: None, sequence, orientation: None };
-                let group_id = source.group_id;
-                self.receive_video(cx, group_id, incoming, header, original);
-            }
-            (Route::Layer(_) | Route::Repair(_), None) => {} // refused or unpublished: its client has not stopped yet
-        }
+    fn receive_layer(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SessionId,
+        layer: usize,
+        header: &RtpHeader,
+        packet: &[u8],
+    ) {
+        let Some((link, source)) = self.publisher(id) else { return };
+        let orientation_id = link.camera.as_ref().and_then(|camera| camera.extensions.video_orientation);
+        let orientation =
+            orientation_id.and_then(|id| header.extension(packet, id)).and_then(|value| value.first());
+        let Some(codec) = link.camera_codec(header.payload_type) else { return };
+        let allocation = link.layers_allocation(header, packet);
+        let changed = allocation.is_some_and(|allocation| source.allocate(&allocation));
+        let incoming = Incoming {
+            layer,
+            descriptor: link.descriptor(header, packet),
+            codec,
+            ssrc: Some(header.ssrc),
+            sequence: header.sequence,
+            orientation: orientation.copied(),
+        };
+        let group_id = source.group_id;
+        self.index_due |= changed;
+        self.receive_video(cx, group_id, incoming, header, &packet[header.payload.clone()]);
+    }
+
+    fn receive_repair(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SessionId,
+        layer: usize,
+        header: &RtpHeader,
+        packet: &[u8],
+    ) {
+        // RFC 4588 section 4: the original number stands before the payload. Less is mere padding.
+        let [high, low, original @ ..] = &packet[header.payload.clone()] else { return };
+        let Some((link, source)) = self.publisher(id) else { return };
+        let Some(codec) = link.camera_codec(header.payload_type) else { return };
+        let sequence = u16::from_be_bytes([*high, *low]);
+        let descriptor = link.descriptor(header, packet);
+        let incoming = Incoming { layer, descriptor, codec, ssrc: None, sequence, orientation: None };
+        let group_id = source.group_id;
+        self.receive_video(cx, group_id, incoming, header, original);
+    }
+
+    /// Who publishes, and what. `None` if it was refused or has ended: its client has not stopped yet.
+    fn publisher(&mut self, id: SessionId) -> Option<(&mut MediaLink, &mut Source)> {
+        let source = self.sources.values_mut().find(|source| source.owner == id)?;
+        Some((self.sessions.get_mut(&id)?.link.as_mut()?, source))
     }
 
     fn receive_video(
@@ -151,12 +159,17 @@ impl Meeting {
         let ceiling = uplink.ceiling();
         let Some(stored) = uplink.receive(now, incoming.sequence, packet) else { return };
         source.fresh.push((incoming.layer, stored.seq));
-        if layers[incoming.layer].uplink.ceiling() != ceiling {
+        let lacks_packets = uplink.lacks_packets();
+        if uplink.ceiling() != ceiling {
             source.retarget(now); // before any of it is offered
             self.retarget_due = true;
         }
+        let is_full = source.fresh.len() == FRESH_MAX;
         self.fresh_since.get_or_insert(now);
-        if source.fresh.len() == FRESH_MAX {
+        if lacks_packets {
+            self.next_tick_soon(now);
+        }
+        if is_full {
             self.forward(cx);
         }
     }
@@ -259,7 +272,6 @@ impl Meeting {
         self.mixer.tick(cx.now);
         for session in self.sessions.values_mut() {
             let Some(link) = &mut session.link else { continue };
-            link.handle_timeout(cx.now);
             if link.audio.is_some() {
                 let hears = session.capabilities.audio.receives();
                 link.send_audio(&self.mixer, hears.then_some(LegId(session.audio_stream_id)));
@@ -275,6 +287,11 @@ impl Meeting {
         for id in waiting {
             self.note_connected(cx, id, None);
         }
+    }
+
+    /// Lets the links' own timers run.
+    pub(crate) fn pass_time(&mut self, cx: &Cx<'_>) {
+        self.sessions.values_mut().filter_map(|s| s.link.as_mut()).for_each(|link| link.handle_timeout(cx.now));
     }
 
     /// Sends what the publishers have to hear: repairs and keyframes wanted, and transport feedback.
@@ -370,6 +387,31 @@ impl Meeting {
                 cx.frame(session.id, frame);
             }
         }
+    }
+}
+
+/// Gives a packet of sound to the mixer.
+fn receive_audio(
+    now: Instant,
+    mixer: &mut Mixer,
+    leg: LegId,
+    link: &MediaLink,
+    header: &RtpHeader,
+    packet: &[u8],
+) {
+    let Some(audio) = &link.audio else { return };
+    let level = audio.level_extension.and_then(|id| header.extension(packet, id));
+    let packet = AudioPacket {
+        sequence: header.sequence,
+        timestamp: header.timestamp,
+        // RFC 6464 section 3: the high bit is the sender's own opinion on voice.
+        level_db: level.and_then(|value| value.first()).map(|level| level & 0x7f),
+        payload: &packet[header.payload.clone()],
+    };
+    if header.payload_type == audio.payload_type {
+        mixer.push(now, leg, packet);
+    } else if Some(header.payload_type) == audio.red_payload_type {
+        mixer.push_red(now, leg, audio.payload_type, packet);
     }
 }
 

@@ -43,6 +43,8 @@ const BATCHES_PER_TURN: usize = 4;
 /// for each datagram of a busy meeting. A packet is late by this at most. Who gets a whole batch in a turn has no need to wait
 /// for more, and the socket's buffer might not hold it.
 const TURN: Duration = Duration::from_millis(1);
+/// While turns follow each other like this, something will come within the next, and is not waited for before it is rested.
+const BUSY: Duration = Duration::from_millis(2);
 
 const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -246,12 +248,12 @@ impl Worker {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut buffers = self.udp.receive_buffers();
         // The poll tells only of changes: what could not be finished in one turn goes on in the next.
-        let (mut more, mut full) = (true, false);
+        let (mut more, mut full, mut busy) = (true, false, false);
         let mut began = Instant::now();
         loop {
-            if !more && !full {
-                let rest = TURN.saturating_sub(began.elapsed());
-                std::thread::sleep(self.until_timeout().map_or(rest, |due| rest.min(due)));
+            let may_rest = !more && !full;
+            if may_rest && busy {
+                self.rest(began);
             }
             let timeout = if more { Some(Duration::ZERO) } else { self.until_timeout() };
             if let Err(error) = poll.poll(&mut events, timeout)
@@ -260,8 +262,13 @@ impl Worker {
                 error!(%error, "the media worker cannot wait for its socket");
                 return;
             }
+            if may_rest && !busy {
+                self.rest(began);
+            }
             let now = Instant::now();
+            busy = now - began < BUSY;
             began = now;
+            let readable = more || full || events.iter().any(|event| event.token() == SOCKET);
             for event in &events {
                 self.tcp.note(now, event);
             }
@@ -269,13 +276,22 @@ impl Worker {
                 return;
             }
             let frames_left = self.take_frames();
-            let batches = self.take_datagrams(&mut buffers);
+            let batches = if readable { self.take_datagrams(&mut buffers) } else { 0 };
             let stream_left = self.take_streams();
             full = batches > 0;
             more = frames_left || batches == BATCHES_PER_TURN || stream_left;
             self.tcp.sweep(now);
             self.pass_time();
             self.drain();
+        }
+    }
+
+    /// Waits until a turn's time has passed since the last began, or something is due.
+    fn rest(&self, began: Instant) {
+        let rest = TURN.saturating_sub(began.elapsed());
+        let rest = self.until_timeout().map_or(rest, |due| rest.min(due));
+        if !rest.is_zero() {
+            std::thread::sleep(rest);
         }
     }
 

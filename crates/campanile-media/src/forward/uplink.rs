@@ -223,6 +223,11 @@ impl Uplink {
         });
     }
 
+    /// Whether [`nacks_due`](Self::nacks_due) will have something to ask for.
+    pub fn lacks_packets(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
     /// The recent packets, for repairs towards subscribers.
     pub fn history(&self) -> &History {
         &self.history
