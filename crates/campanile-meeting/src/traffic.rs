@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use campanile_media::forward::NewPacket;
+use campanile_media::forward::{NewPacket, StoredPacket};
 use campanile_media::mix::{AudioPacket, LegId, Mixer};
+use campanile_media::peer::sdp::NegotiatedCodec;
 use campanile_media::peer::{PeerAddr, Received};
 use campanile_media::rtcp::{self, RtcpItem, SenderInfo};
 use campanile_media::rtp::RtpHeader;
@@ -16,7 +17,7 @@ use crate::meeting::Meeting;
 use crate::roster::SILENT_DB;
 use crate::service::{Cx, Event};
 use crate::session::Session;
-use crate::source::{Source, forwardable};
+use crate::source::{Source, Subscriber, forwardable};
 use crate::trace::JoinStep;
 
 /// Items read of one RTCP datagram: reports on all streams and feedback on a few. A FIR may name hundreds.
@@ -43,7 +44,8 @@ impl Meeting {
             Received::Nothing => return false,
             Received::Rtcp(compound) => self.receive_rtcp(cx, id, compound),
             Received::Rtp(header, packet) => {
-                let layers = || self.sources.values().find(|source| source.owner == id).map(|s| s.layers.len());
+                let layers =
+                    || self.sources.values().find(|source| source.owner == id).map(|s| s.layers.len());
                 let route = link.receive(cx.now, &header, packet, layers);
                 if session.trace.reach(cx.now, JoinStep::FirstPacketIn) {
                     cx.event(Event::JoinTrace(session.trace.clone()));
@@ -186,16 +188,19 @@ impl Meeting {
                 let link =
                     self.sessions.get_mut(&subscriber.session).and_then(|session| session.link.as_mut());
                 let Some(link) = link else { continue };
-                let mut any = false;
-                for &(layer, sequence) in fresh.iter() {
-                    let Some(layer) = layers.get(layer) else { continue };
+                let (mut any, mut caught_up) = (false, None);
+                for &(at, sequence) in fresh.iter() {
+                    let Some(layer) = layers.get(at).filter(|_| caught_up != Some(at)) else { continue };
                     let Some(packet) = layer.uplink.history().get(sequence) else { continue };
-                    let Some(codec) = codecs.get(packet.codec) else { continue };
-                    subscriber.stop_if_late(packet.info.begins_frame, link.peer.backlog());
-                    let offered = subscriber.forwarder.offer(cx.now, layer.stream_id, packet);
-                    let Some(numbers) = offered else { continue };
-                    link.send_video(cx.now, &subscriber.mid, &codec.codec, numbers, packet, false);
-                    any = true;
+                    let begins = subscriber.forwarder.begins_with(layer.stream_id, packet);
+                    any |= subscriber.offer(cx.now, layer.stream_id, packet, codecs, link);
+                    // What has overtaken the first packet of a keyframe was offered in vain.
+                    if begins && let Some(others) = layer.uplink.since(sequence.plus(1)) {
+                        for packet in others {
+                            any |= subscriber.offer(cx.now, layer.stream_id, packet, codecs, link);
+                        }
+                        caught_up = Some(at);
+                    }
                 }
                 if any {
                     let next = link.peer.next_release(cx.now);
@@ -291,7 +296,10 @@ impl Meeting {
 
     /// Lets the links' own timers run.
     pub(crate) fn pass_time(&mut self, cx: &Cx<'_>) {
-        self.sessions.values_mut().filter_map(|s| s.link.as_mut()).for_each(|link| link.handle_timeout(cx.now));
+        self.sessions
+            .values_mut()
+            .filter_map(|s| s.link.as_mut())
+            .for_each(|link| link.handle_timeout(cx.now));
     }
 
     /// Sends what the publishers have to hear: repairs and keyframes wanted, and transport feedback.
@@ -387,6 +395,24 @@ impl Meeting {
                 cx.frame(session.id, frame);
             }
         }
+    }
+}
+
+impl Subscriber {
+    /// Offers it a packet; true if that is sent.
+    fn offer(
+        &mut self,
+        now: Instant,
+        stream_id: u32,
+        packet: &StoredPacket,
+        codecs: &[NegotiatedCodec],
+        link: &mut MediaLink,
+    ) -> bool {
+        let Some(codec) = codecs.get(packet.codec) else { return false };
+        self.stop_if_late(packet.info.begins_frame, link.peer.backlog());
+        let Some(numbers) = self.forwarder.offer(now, stream_id, packet) else { return false };
+        link.send_video(now, &self.mid, &codec.codec, numbers, packet, false);
+        true
     }
 }
 

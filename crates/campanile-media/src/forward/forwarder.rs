@@ -131,16 +131,20 @@ impl Forwarder {
         self.current.map(|current| current.gate.layer)
     }
 
+    /// Whether a stream would begin with this packet, if it were offered now. What has overtaken it is to follow.
+    pub fn begins_with(&self, stream: u32, packet: &StoredPacket) -> bool {
+        let can_begin = packet.info.starts_keyframe && !packet.info.is_too_large;
+        can_begin
+            && self.target.is_some_and(|target| target.stream == stream)
+            && !self.current.is_some_and(|current| current.is_of(stream, packet))
+    }
+
     /// Offers one packet of one of the source's streams; returns its outgoing numbers if it is to be sent.
     pub fn offer(&mut self, now: Instant, stream: u32, packet: &StoredPacket) -> Option<Rewritten> {
-        let of_current =
-            |current: &Current| current.gate.layer.stream == stream && current.codec == packet.codec;
-        let can_begin = packet.info.starts_keyframe && !packet.info.is_too_large;
-        let target = self.target.filter(|target| target.stream == stream && can_begin);
-        if let (Some(target), None) = (target, self.current.as_ref().filter(|current| of_current(current))) {
+        if let Some(target) = self.target.filter(|_| self.begins_with(stream, packet)) {
             self.begin(now, target, packet);
         }
-        let current = self.current.filter(of_current)?;
+        let current = self.current.filter(|current| current.is_of(stream, packet))?;
         let rewritten = if packet.seq < current.next_in {
             self.late(stream, packet)?
         } else {
@@ -365,6 +369,12 @@ fn follows(before: &PayloadInfo, after: &PayloadInfo) -> bool {
     // In a picture the larger sizes come last, and are left out with the smaller.
     let step = id.wrapping_sub(before_id) & if is_wide { 0x7fff } else { 0x7f };
     step == 0 || step == 1 && after.begins_frame && after.spatial == 0
+}
+
+impl Current {
+    fn is_of(&self, stream: u32, packet: &StoredPacket) -> bool {
+        self.gate.layer.stream == stream && self.codec == packet.codec
+    }
 }
 
 impl Run {

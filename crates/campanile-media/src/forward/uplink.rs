@@ -202,6 +202,13 @@ impl Uplink {
         (is_recent && is_whole).then(packets)
     }
 
+    /// What there is from this packet on, in the publisher's order, if it is little enough to be sent at once.
+    pub fn since(&self, first: SeqNo) -> Option<impl Iterator<Item = &StoredPacket>> {
+        let count = first.distance_to(self.highest?) + 1;
+        let packets = (0..count).filter_map(move |step| self.history.get(first.plus(step)));
+        (count <= REPLAY_PACKETS_MAX).then_some(packets)
+    }
+
     /// Notes that packets are coming, before the first is taken.
     pub fn touch(&mut self, now: Instant) {
         self.last_packet = Some(now);

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use aws_lc_rs::hmac;
 use campanile_media::peer::sdp::{Direction, PlainSection, SectionKind, SimulcastRid, plain_offer};
+use campanile_media::rtcp::RtcpItem;
 use campanile_media::rtp;
 use campanile_wire::api::{Capabilities, MeetingFeatures};
 use campanile_wire::signaling::{
@@ -23,6 +24,7 @@ struct World {
     frames: Vec<(u64, ServerFrame)>,
     closed: Vec<(u64, u16)>,
     datagrams: usize,
+    nacks: usize,
 }
 
 impl World {
@@ -36,7 +38,7 @@ impl World {
         };
         let clock = WallClock { instant: now, unix: Duration::ZERO }; // ids of streams begin with 1
         let service = MediaService::new(config, clock, [1; 32]);
-        World { service, now, frames: Vec::new(), closed: Vec::new(), datagrams: 0 }
+        World { service, now, frames: Vec::new(), closed: Vec::new(), datagrams: 0, nacks: 0 }
     }
 
     /// With `count` attendees who hear each other.
@@ -122,14 +124,18 @@ impl World {
         self.drain();
     }
 
-    fn pass(&mut self, span: Duration) {
+    /// Returns how often the service had something to do.
+    fn pass(&mut self, span: Duration) -> usize {
         let until = self.now + span;
+        let mut turns = 0;
         while let Some(due) = self.service.poll_timeout().filter(|due| *due <= until) {
             self.now = due;
             self.service.handle_timeout(due);
             self.drain();
+            turns += 1;
         }
         self.now = until;
+        turns
     }
 
     fn drain(&mut self) {
@@ -143,6 +149,8 @@ impl World {
                 Output::Close { session, code, .. } => self.closed.push((session.0, code)),
                 Output::Datagrams { segment_size, bytes, .. } => {
                     self.datagrams += bytes.len().div_ceil(segment_size);
+                    let items = bytes.chunks(segment_size).flat_map(rtcp::parse).flatten();
+                    self.nacks += items.filter(|item| matches!(item, RtcpItem::Nack { .. })).count();
                 }
             }
         }
@@ -151,6 +159,7 @@ impl World {
     fn forget(&mut self) {
         self.frames.clear();
         self.datagrams = 0;
+        self.nacks = 0;
     }
 
     fn frames_to(&self, who: u64) -> impl Iterator<Item = &ServerFrame> {
@@ -169,18 +178,46 @@ fn address(who: u64) -> SocketAddr {
 /// A camera in section 1, in two layers; and in section 2 whatever has stream id 1.
 fn video_offer(who: u64) -> String {
     let audio = PlainSection::new(SectionKind::Audio, "0", Direction::SendRecv);
-    let mut camera = PlainSection::new(SectionKind::Video, "1", Direction::SendRecv);
-    camera.rids = ["low", "hi"].map(|rid| SimulcastRid { rid: rid.to_owned(), paused: false }).into();
-    let watched = PlainSection::new(SectionKind::Video, "2", Direction::RecvOnly);
+    let [camera, watched] = video_sections();
     plain_offer(address(who), &[audio, camera, watched])
 }
 
-/// One packet of a VP8 keyframe in the low layer.
+fn video_sections() -> [PlainSection; 2] {
+    let mut camera = PlainSection::new(SectionKind::Video, "1", Direction::SendRecv);
+    camera.rids = ["low", "hi"].map(|rid| SimulcastRid { rid: rid.to_owned(), paused: false }).into();
+    [camera, PlainSection::new(SectionKind::Video, "2", Direction::RecvOnly)]
+}
+
+/// One packet of a VP8 keyframe in the low layer, its first.
 fn keyframe(ssrc: u32, sequence: u16) -> Vec<u8> {
+    vp8(ssrc, sequence, 0x10)
+}
+
+fn vp8(ssrc: u32, sequence: u16, descriptor: u8) -> Vec<u8> {
     let mut packet = Vec::new();
     rtp::write_header(&mut packet, 96, true, sequence, 0, ssrc, &[(10, b"low")]);
-    packet.extend_from_slice(&[0x10, 0, 0, 0]);
+    packet.extend_from_slice(&[descriptor, 0, 0, 0]);
     packet
+}
+
+#[test]
+fn a_meeting_ticks_as_often_as_somebody_in_it_needs() {
+    let second = Duration::from_secs(1);
+    assert_eq!(World::with_attendees(2).pass(second), 50, "for 20 ms of sound each");
+
+    let mut world = World::new();
+    for who in [1, 2] {
+        world.join(who, who.into());
+        world.subscribe(who, &plain_offer(address(who), &video_sections()), 2 * usize::from(who == 1));
+    }
+    world.pass(second);
+    assert!((16..=17).contains(&world.pass(second)), "for transport feedback alone");
+    for sequence in [1, 2, 4] {
+        world.datagram(address(1), &keyframe(9, sequence));
+    }
+    world.forget();
+    world.pass(Duration::from_millis(36));
+    assert_eq!(world.nacks, 1, "what is missing is asked for as soon as with sound");
 }
 
 #[test]
@@ -264,6 +301,22 @@ fn a_camera_restarted_many_times_is_still_seen() {
         world.datagram(address(1), &keyframe(restart, 7));
         assert_eq!(world.datagrams, 1, "restart {restart}");
     }
+}
+
+#[test]
+fn what_overtakes_the_first_packet_of_a_keyframe_follows_it() {
+    let mut world = World::with_attendees(2);
+    world.subscribe(1, &video_offer(1), 2);
+    world.subscribe(2, &video_offer(2), 0);
+    world.forget();
+    for sequence in [10, 8, 9] {
+        world.datagram(address(1), &vp8(9, sequence, 0));
+    }
+    assert_eq!(world.datagrams, 0, "nobody can begin with these");
+    world.datagram(address(1), &keyframe(9, 7));
+    assert_eq!(world.datagrams, 4);
+    world.datagram(address(1), &vp8(9, 11, 0));
+    assert_eq!(world.datagrams, 5);
 }
 
 #[test]
