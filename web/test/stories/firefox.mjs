@@ -62,3 +62,48 @@ test('Firefox and Chromium hear and see each other, camera and screen', { skip }
   await fox.ask(() => lab.av.stop());
   await fox.until('audioVideoDidStop', () => lab.event('stopped', { code: 1 }));
 });
+
+test('Firefox is given the layer of a simulcast camera that it wishes for, in a codec that it knows', { skip }, async t => {
+  const meeting = new Gathering(t);
+  const firefox = await Firefox.launch();
+  t.after(() => firefox.close());
+  const server = await Server.start({ media: `${address}:0` });
+  t.after(() => server.stop());
+  const join = async (name, options, browser) => {
+    const person = await meeting.invite(name, await server.invite(meeting.name, name), browser);
+    await person.start(options);
+    return person;
+  };
+  const ann = await join('ann', { simulcast: true });
+  const cat = await join('cat');
+  const fox = await join('fox', { priority: true }, firefox);
+  const wish = size =>
+    fox.ask(([ids, size]) => {
+      const preferences = lab.sdk.VideoPreferences.prepare();
+      for (const id of ids) preferences.add(new lab.sdk.VideoPreference(id, 1, lab.sdk.TargetDisplaySize[size]));
+      lab.policy.chooseRemoteVideoSources(preferences.build());
+    }, [[ann.id, cat.id], size]);
+  const seesInWidth = (what, width) =>
+    fox.until(what, ([id, width]) => lab.see(id)?.width === width && lab.see(id), [ann.id, width], PATIENCE_MS);
+  await wish('High');
+  await ann.ask(face => lab.cameraOn(face), { colour: RED, width: 1280, height: 720 });
+  await seesInWidth('the large picture', 1280);
+  await wish('Low');
+  await seesInWidth('the small picture', 320);
+  await wish('High');
+  const { frames } = await seesInWidth('the large picture again', 1280);
+  await fox.until('that it moves', ([id, frames]) => lab.see(id).frames > frames + 30, [ann.id, frames], PATIENCE_MS);
+  await fox.seesColour(ann, RED, PATIENCE_MS);
+  // Firefox has H.264 by a plugin only, which is not here: so nobody sends it.
+  const known = await fox.ask(() => RTCRtpReceiver.getCapabilities('video').codecs.map(one => one.mimeType));
+  const hasH264 = known.includes('video/H264');
+  await cat.ask(() => {
+    const { VideoCodecCapability } = lab.sdk;
+    lab.av.setVideoCodecSendPreferences([VideoCodecCapability.h264ConstrainedBaselineProfile(), VideoCodecCapability.vp8()]);
+  });
+  await cat.ask(face => lab.cameraOn(face), { colour: GREEN, width: 320, height: 180 });
+  await fox.seesColour(cat, GREEN, PATIENCE_MS);
+  const [{ codec }] = await cat.ask(() => lab.sending());
+  t.diagnostic(`Firefox ${hasH264 ? 'knows' : 'does not know'} H.264: cat sends ${codec}`);
+  assert.equal(codec, hasH264 ? 'H264' : 'VP8');
+});
