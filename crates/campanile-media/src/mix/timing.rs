@@ -17,6 +17,8 @@ const QUANTILE: f32 = 0.98;
 /// Time after which an observation counts 1/e: 400 frames, 8 s, so that a single late packet is forgotten soon and a
 /// pattern is not.
 const MEMORY_FRAMES: f32 = 400.0;
+/// Far below the greatest number, and reached every two minutes.
+const WEIGHT_MAX: f32 = 1e6;
 /// What is believed before anything is known: 20 ms late, with the weight of 0.4 s.
 const PRIOR_STEP: usize = 3;
 const PRIOR_FRAMES: f32 = 20.0;
@@ -48,27 +50,34 @@ pub(super) struct Timing {
     fastest: i64,
     fastest_before: i64,
     fastest_since: i64,
-    /// Frames that were so many steps late, fading.
+    /// How late frames were lately.
+    late: Histogram,
+}
+
+/// Frames by lateness, in steps, that fade with time. So that a frame costs the same however many steps there are, the old
+/// ones do not lose weight but the new ones weigh more.
+#[derive(Debug)]
+struct Histogram {
     late: [f32; STEPS],
-    target: i64,
+    total: f32,
+    /// What a frame weighs now.
+    weight: f32,
+    /// The step up to which [`QUANTILE`] reaches, and the weight of all later ones.
+    at: usize,
+    beyond: f32,
 }
 
 impl Timing {
     pub(super) fn new() -> Timing {
-        let mut late = [0.0; STEPS];
-        late[PRIOR_STEP] = PRIOR_FRAMES;
-        let mut timing = Timing {
+        Timing {
             epoch: None,
             last_arrival: 0,
             newest: None,
             fastest: 0,
             fastest_before: 0,
             fastest_since: 0,
-            late,
-            target: 0,
-        };
-        timing.retarget();
-        timing
+            late: Histogram::new(),
+        }
     }
 
     /// The numbering begins anew.
@@ -126,7 +135,8 @@ impl Timing {
 
     /// The lateness at which to play, in samples.
     pub(super) fn target(&self) -> i64 {
-        self.target
+        let target = (self.late.at as i64 + 1) * STEP_SAMPLES;
+        target.clamp(TARGET_SAMPLES_MIN, TARGET_SAMPLES_MAX)
     }
 
     /// The place of any packet, as far as the newest tells.
@@ -139,27 +149,51 @@ impl Timing {
         if frames <= 0.0 {
             return;
         }
-        let keep = 1.0 - frames / MEMORY_FRAMES;
-        self.late.iter_mut().for_each(|late| *late *= keep);
         let step = (lateness / STEP_SAMPLES).clamp(0, STEPS as i64 - 1);
-        self.late[step as usize] += frames;
-        self.retarget();
-    }
-
-    fn retarget(&mut self) {
-        let beyond = self.late.iter().sum::<f32>() * (1.0 - QUANTILE);
-        let mut later = 0.0;
-        let step = self.late.iter().rposition(|late| {
-            later += late;
-            later > beyond
-        });
-        let target = (step.unwrap_or(0) as i64 + 1) * STEP_SAMPLES;
-        self.target = target.clamp(TARGET_SAMPLES_MIN, TARGET_SAMPLES_MAX);
+        self.late.add(step as usize, frames);
     }
 
     fn elapsed(&self, now: Instant) -> i64 {
         let since = self.epoch.map_or(0, |epoch| now.saturating_duration_since(epoch).as_micros());
         // Rounded down to a sample; a century of microseconds fits.
         (since * 48 / 1_000) as i64
+    }
+}
+
+impl Histogram {
+    fn new() -> Histogram {
+        let mut late = [0.0; STEPS];
+        late[PRIOR_STEP] = PRIOR_FRAMES;
+        Histogram { late, total: PRIOR_FRAMES, weight: 1.0, at: PRIOR_STEP, beyond: 0.0 }
+    }
+
+    fn add(&mut self, step: usize, frames: f32) {
+        self.weight /= 1.0 - frames / MEMORY_FRAMES;
+        if self.weight > WEIGHT_MAX {
+            self.rescale();
+        }
+        let weight = frames * self.weight;
+        self.late[step] += weight;
+        self.total += weight;
+        if step > self.at {
+            self.beyond += weight;
+        }
+        let allowed = self.total * (1.0 - QUANTILE);
+        while self.beyond > allowed && self.at + 1 < STEPS {
+            self.at += 1;
+            self.beyond -= self.late[self.at];
+        }
+        while self.at > 0 && self.beyond + self.late[self.at] <= allowed {
+            self.beyond += self.late[self.at];
+            self.at -= 1;
+        }
+    }
+
+    /// Makes weights small again, and sums exact.
+    fn rescale(&mut self) {
+        self.late.iter_mut().for_each(|late| *late /= self.weight);
+        self.weight = 1.0;
+        self.total = self.late.iter().sum();
+        self.beyond = self.late[self.at + 1..].iter().sum();
     }
 }
