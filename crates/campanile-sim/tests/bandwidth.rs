@@ -1,5 +1,7 @@
 //! What receivers get whose network bears less than there is to see: through the whole server, in virtual time.
 
+use std::time::Duration;
+
 use campanile_sim::bed::narrow;
 use campanile_sim::{Camera, Conditions, Page, Seed, Watch, World, millis, secs};
 use campanile_wire::signaling::ServerFrame;
@@ -176,4 +178,30 @@ fn audio_and_pictures_survive_bad_networks() {
         let audio = bob.client().audio_packets as f64;
         assert!(audio > 1400.0 * (1.0 - loss) - 100.0, "seed {seed}, loss {loss}: {audio} of 1450");
     }
+}
+
+/// Not one picture of six, in no meeting, for a second; in most for no half of one. Nothing is paused.
+#[test]
+fn pictures_do_not_stand_still_on_a_mobile_network() {
+    let mut longest: Vec<_> = (0..16).map(longest_gap_of_three).collect();
+    longest.sort_unstable();
+    assert!(longest[longest.len() / 2] < millis(500) && longest[longest.len() - 1] < secs(1), "{longest:?}");
+}
+
+fn longest_gap_of_three(seed: u64) -> Duration {
+    let world = World::new(Seed(seed)).network(Conditions::MOBILE);
+    let cameras = [Camera::simulcast(), Camera::hd(), Camera::hd().h264()];
+    let pages: Vec<_> = cameras.into_iter().map(|camera| world.join("one").publish(camera)).collect();
+    world.run_for(secs(20));
+    let mut longest = Duration::ZERO;
+    for page in &pages {
+        assert_eq!(paused(page), [0; 0], "seed {seed}: there is no bottleneck");
+        for other in pages.iter().filter(|other| other.id() != page.id()) {
+            assert_sound(page, other);
+            let seen = page.seen(other);
+            assert!(seen.frames > 230, "seed {seed}, 15 a second for nearly 20 s: {seen:?}");
+            longest = longest.max(seen.longest_gap);
+        }
+    }
+    longest
 }

@@ -16,7 +16,11 @@ fn three(seed: u64) -> (World, [Page; 3]) {
 
 #[test]
 fn three_meet_over_a_lossy_network() {
-    let (world, pages) = three(8);
+    (0..4).for_each(meet_over_a_lossy_network);
+}
+
+fn meet_over_a_lossy_network(seed: u64) {
+    let (world, pages) = three(seed);
     world.run_for(secs(10));
     for (at, page) in pages.iter().enumerate() {
         page.sends("chat", &format!("from {at}"), millis(0));
@@ -26,10 +30,10 @@ fn three_meet_over_a_lossy_network() {
         assert_eq!(page.roster(), ["ann", "bob", "cid"]);
         let levels = [400, 600, 900].map(|hz| page.client().hears_db(hz));
         for (other_at, other) in pages.iter().enumerate().filter(|(other_at, _)| *other_at != at) {
-            assert!(levels[other_at] - levels[at] >= OWN_TONE_BELOW_DB, "{levels:?}");
+            assert!(levels[other_at] - levels[at] >= OWN_TONE_BELOW_DB, "seed {seed}: {levels:?}");
             let seen = page.seen(other);
-            assert!(seen.frames > 200, "15 frames a second for nearly 20 s: {seen:?}");
-            assert!(seen.longest_gap < secs(1), "{seen:?}");
+            assert!(seen.frames > 230, "seed {seed}, 15 frames a second for nearly 20 s: {seen:?}");
+            assert!(seen.longest_gap < secs(1), "seed {seed}: {seen:?}");
             assert_eq!((seen.corrupt, seen.picture_breaks, seen.clock_breaks), (0, 0, 0), "{seen:?}");
         }
         let mut read: Vec<_> =

@@ -34,6 +34,10 @@ pub(super) struct LossBound {
     bound: Option<Bitrate>,
     /// The share that the network loses whatever is sent.
     own: f64,
+    /// Packets overtake each other on this network.
+    reorders: bool,
+    /// What the latest report called missing, where packets may have been overtaken only, and come with the next.
+    missing: u32,
     lost: u32,
     arrived: u32,
     arrived_bytes: u64,
@@ -49,9 +53,19 @@ struct Experiment {
 }
 
 impl LossBound {
-    /// So many packets were called missing, so many have arrived, of so many bytes together.
-    pub(super) fn note(&mut self, lost: u32, arrived: u32, arrived_bytes: u64) {
-        self.lost += lost;
+    /// So many of the packets that were called missing have arrived.
+    pub(super) fn came_after_all(&mut self, late: u32) {
+        self.reorders |= late > 0;
+        let of_before = late.saturating_sub(self.missing);
+        self.missing = self.missing.saturating_sub(late);
+        self.lost = self.lost.saturating_sub(of_before);
+    }
+
+    /// So many packets are called missing, so many have arrived, of so many bytes together. They are lost, or, where
+    /// packets overtake each other, those of the last report that have not come since.
+    pub(super) fn note(&mut self, missing: u32, arrived: u32, arrived_bytes: u64) {
+        let suspected = if self.reorders { missing } else { 0 };
+        self.lost += std::mem::replace(&mut self.missing, suspected) + missing - suspected;
         self.arrived += arrived;
         self.arrived_bytes += arrived_bytes;
     }
@@ -67,8 +81,7 @@ impl LossBound {
         }
         let loss = f64::from(self.lost) / f64::from(count);
         let arrives = Bitrate::measured(self.arrived_bytes, elapsed).as_bps() as f64;
-        self.forget();
-        self.judged_at = Some(now);
+        (self.lost, self.arrived, self.arrived_bytes, self.judged_at) = (0, 0, 0, Some(now));
         let sent = arrives / (1.0 - loss.min(0.95));
         if loss < self.own {
             self.own += (loss - self.own) / 8.0;
@@ -106,11 +119,39 @@ impl LossBound {
 
     /// What was lost lately was lost for a reason of its own.
     pub(super) fn forget(&mut self) {
-        (self.lost, self.arrived, self.arrived_bytes, self.judged_at) = (0, 0, 0, None);
+        (self.missing, self.lost, self.arrived, self.arrived_bytes, self.judged_at) = (0, 0, 0, 0, None);
     }
 
     /// The network has just borne this.
     pub(super) fn disproved(&mut self, rate: Bitrate) {
         self.bound = self.bound.filter(|bound| *bound > rate);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_start;
+
+    /// Reports 50 ms apart, of 20 packets each: so many of them missing, so many of the last report's have come since.
+    /// Returns whether that was ever taken for congestion.
+    fn reduces(reports: impl Iterator<Item = (u32, u32)>) -> bool {
+        let (mut loss, mut now, mut reduced) = (LossBound::default(), test_start(), false);
+        for (missing, late) in reports {
+            now += Duration::from_millis(50);
+            loss.came_after_all(late);
+            loss.note(missing, 20 - missing + late, 20_000);
+            reduced |= loss.update(now, Bitrate::kbps(3200));
+        }
+        reduced
+    }
+
+    #[test]
+    fn what_is_overtaken_is_not_lost() {
+        let overtaken = (0..100).map(|at| (8, if at == 0 { 0 } else { 8 }));
+        assert!(!reduces(overtaken), "two in five come with the next report");
+        let two_reports_later = (0..100).map(|at| (8, if at < 2 { 0 } else { 8 }));
+        assert!(!reduces(two_reports_later));
+        assert!(reduces((0..100).map(|_| (8, 0))), "and these never");
     }
 }

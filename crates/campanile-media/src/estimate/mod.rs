@@ -72,6 +72,7 @@ impl Estimator {
     pub fn feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
         let Ok(statuses) = feedback.packets() else { return };
         self.sent.acknowledge(feedback.reference_time, statuses);
+        self.loss.came_after_all(self.sent.acknowledged().iter().filter(|one| one.late).count() as u32);
         let Some(last) = self.sent.acknowledged().iter().filter(|one| !one.late).map(|one| one.sent_at).max()
         else {
             self.loss.note(self.sent.newly_lost(), 0, 0);
