@@ -425,6 +425,8 @@ const NACK_TRIES_MAX: u8 = 10;
 /// How long a frame is waited for once a later keyframe is at hand, and before a keyframe is asked for.
 const SKIP_AFTER: Duration = Duration::from_millis(150);
 const PLI_AFTER: Duration = Duration::from_millis(500);
+/// The same while there is nothing to go on from: as long as a browser waits for a keyframe.
+const FIRST_PLI_AFTER: Duration = Duration::from_millis(200);
 /// How far a switch may set the clock wrong: as long as the longest outage in these stories, and a moment.
 const CLOCK_SLACK_TICKS: u32 = 3 * 90_000;
 /// A millisecond: between two pictures of the past.
@@ -656,11 +658,13 @@ impl Screen {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let nack = self.missing.values().map(|(due, _)| *due).min();
-        let pli = self.blocked_since.map(|since| {
-            let again = self.last_pli.map(|last| last + PLI_AFTER);
-            again.map_or(since + PLI_AFTER, |again| again.max(since + PLI_AFTER))
-        });
-        nack.into_iter().chain(pli).min()
+        nack.into_iter().chain(self.pli_due()).min()
+    }
+
+    fn pli_due(&self) -> Option<Instant> {
+        let since = self.blocked_since?;
+        let patience = if self.next.is_none() { FIRST_PLI_AFTER } else { PLI_AFTER };
+        Some(self.last_pli.map_or(since, |last| last.max(since)) + patience)
     }
 
     /// Collects the numbers to ask for, and says whether to ask for a keyframe.
@@ -679,13 +683,12 @@ impl Screen {
         });
         self.seen.nacked += lost.len() as u64;
         self.play(now);
-        let blocked = self.blocked_since.is_some_and(|since| now >= since + PLI_AFTER);
-        let due = self.last_pli.is_none_or(|last| now >= last + PLI_AFTER);
-        if blocked && due {
+        let due = self.pli_due().is_some_and(|due| now >= due);
+        if due {
             self.last_pli = Some(now);
             self.seen.plis += 1;
         }
-        blocked && due
+        due
     }
 }
 
