@@ -67,8 +67,8 @@ pub(crate) struct AudioLink {
     pub(crate) copies: Copies,
 }
 
-/// How many copies of earlier packets go with each packet of the mix, by what this listener reports lost. The mix is CELT,
-/// which has no in-band FEC; each copy costs as much as the packet itself.
+/// How many copies of earlier packets go with each packet of the mix, by what this listener reports lost. In-band FEC would be
+/// in everybody's stream, and CELT has none; each copy costs as much as the packet itself.
 #[derive(Debug, Default)]
 pub(crate) struct Copies {
     count: usize,

@@ -4,6 +4,8 @@ import { test } from 'node:test';
 import { Gathering, GREEN, Network, RED, Server } from '../harness.mjs';
 
 const LONG_MS = 60_000;
+const ANN_HZ = 440;
+const BOB_HZ = 1130;
 
 /** A server behind a network whose links can be narrowed, and a way to join over it: `link` is the person's own. */
 async function behindLinks(t) {
@@ -135,3 +137,28 @@ for (const [adaption, number] of Object.entries(ADAPTIONS)) {
     await turns(t, bob, ann, 'the large picture again', id => lab.see(id)?.width >= 1280 && lab.see(id));
   });
 }
+
+test('who loses every eighth packet hears by the copies that come with the others', async t => {
+  const { join } = await behindLinks(t);
+  const ann = await join('ann', { tone: ANN_HZ });
+  const bob = await join('bob', { tone: BOB_HZ });
+  const heard = () => bob.ask(async () => (await lab.stats('inbound-rtp')).find(one => one.kind === 'audio'));
+  await bob.hearsOnly(ANN_HZ, BOB_HZ);
+  bob.narrow({ loss: 0.125 });
+  // Copies of what has come already are what Chromium counts as discarded; to the others it gives no number.
+  const hasCopies = async () => (await lab.stats('inbound-rtp')).find(one => one.kind === 'audio').packetsDiscarded > 200;
+  await bob.until('two hundred copies', hasCopies, null, LONG_MS);
+  const before = await heard();
+  await bob.until('ten seconds more', async timestamp => {
+    const { timestamp: now } = (await lab.stats('inbound-rtp')).find(one => one.kind === 'audio');
+    return now - timestamp > 10_000;
+  }, before.timestamp, LONG_MS);
+  const after = await heard();
+  const since = what => after[what] - before[what];
+  const lost = since('packetsLost') / (since('packetsLost') + since('packetsReceived'));
+  const invented = since('concealedSamples') / since('totalSamplesReceived');
+  t.diagnostic(`${(100 * lost).toFixed(1)} % lost, ${(100 * invented).toFixed(2)} % invented`);
+  assert.ok(lost > 0.06, 'nothing was lost');
+  assert.ok(invented < lost / 2, 'the copies were not played');
+  await bob.hearsOnly(ANN_HZ, BOB_HZ);
+});

@@ -169,6 +169,32 @@ fn copies_are_of_what_this_listener_was_sent() {
     assert_eq!(red_of(&world.mixer, LegId(99), 2), [111, 0xf8, 0xff, 0xfe]);
 }
 
+/// Whatever happens, a copy is of what this very listener was sent before. So nobody's own voice is in it, and redundancy may
+/// begin and end with any packet.
+#[test]
+fn in_random_meetings_copies_are_of_what_each_listener_was_sent() {
+    for seed in 1..=6 {
+        let (mut sent, mut copies) = (BTreeMap::<LegId, Vec<Vec<u8>>>::new(), 0);
+        mixing::random_meeting(seed, None, |tick, world| {
+            for listener in world.mixer.legs.keys() {
+                let sent = sent.entry(*listener).or_default();
+                sent.push(world.mixer.payload_for(*listener).to_vec());
+                for count in 0..=2 {
+                    let bytes = red_of(&world.mixer, *listener, count);
+                    let red = Red::parse(&bytes, 111).unwrap();
+                    assert!(red.copies().len() <= count && red.primary == sent[tick]);
+                    for copy in red.copies() {
+                        let before = &sent[tick - copy.age as usize / FRAME_SAMPLES];
+                        assert_eq!(copy.payload, before, "seed {seed}, tick {tick}, {listener:?}");
+                        copies += 1;
+                    }
+                }
+            }
+        });
+        assert!(copies > 0, "seed {seed}");
+    }
+}
+
 #[test]
 fn nobody_hears_themselves_from_a_copy() {
     let mut world = World::new();
