@@ -1,5 +1,5 @@
-//! The worker of the product with meetings full of people over bare RTP: no ICE, DTLS or SRTP, as AudioBridge's plain
-//! participants have none.
+//! The worker of the product in this process, and sessions without sockets that join, publish and subscribe. People may take
+//! part over bare RTP, as AudioBridge's plain participants do, without ICE, DTLS and SRTP.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -14,23 +14,20 @@ use std::time::{Duration, Instant};
 
 use campanile::worker::WorkerHandle;
 use campanile_client::transport::{PeerDescription, Received, Transport, TransportOutput};
+use campanile_media::peer::srtp::SrtpProfile;
 use campanile_media::rtp::{self, RtpHeader};
 use tokio::runtime::Runtime;
 
 use crate::generator::{Frame, TICK, speech};
-use crate::system::{Thread, open_files, pin_generator, resident};
+use crate::system::{MEDIA_WORKER, Thread, open_files, pin_generator, resident};
 use crate::{Failure, Plan, plain};
 
-/// As the product names its thread.
-const WORKER: &str = "media-worker";
 const OPUS: u8 = 111;
 const AUDIO_LEVEL: u8 = 1;
 /// 20 ms of nothing: CELT, 48 kHz mono, all-zero (RFC 6716 section 3.1).
 const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 /// Sending is spread over the tick in as many steps, as arrivals of independent clients would be.
 const STEPS: usize = 10;
-/// What AES-GCM appends (RFC 7714 section 14.2); nothing else is chosen here.
-const GCM_TAG_BYTES: usize = 16;
 /// So many get in at once, and for so long it is waited for them.
 const TOGETHER: usize = 25;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -153,9 +150,9 @@ impl<'a> Bench<'a> {
     fn start(frames: &'a [Frame]) -> Result<Bench<'a>, Failure> {
         let socket = local_socket()?;
         let server = socket.local_addr().map_err(text)?;
-        let before = Thread::ids(WORKER)?;
+        let before = Thread::ids(MEDIA_WORKER)?;
         let worker = plain::start(socket, false, 8);
-        let thread = Thread::pinned(WORKER, &before)?;
+        let thread = Thread::pinned(MEDIA_WORKER, &before)?;
         // Its one thread empties the mailboxes.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(text)?;
@@ -339,7 +336,7 @@ impl Person {
                 self.unopened += 1;
                 continue;
             }
-            let payload = header.header_len..length - GCM_TAG_BYTES;
+            let payload = header.header_len..length - SrtpProfile::AeadAes256Gcm.tag_len();
             self.heard.push((Instant::now(), buffer[payload].to_vec()));
         }
     }
@@ -348,9 +345,9 @@ impl Person {
 /// What thousands of meetings cost that everybody has left.
 fn empty_meetings() -> Result<(), Failure> {
     let socket = local_socket()?;
-    let before = Thread::ids(WORKER)?;
+    let before = Thread::ids(MEDIA_WORKER)?;
     let worker = plain::start(socket, true, 8);
-    let thread = Thread::pinned(WORKER, &before)?;
+    let thread = Thread::pinned(MEDIA_WORKER, &before)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(text)?;
     let before = resident()?;
     for meeting in 0..EMPTY_MEETINGS {

@@ -15,6 +15,8 @@ use crate::Failure;
 const SERVER_CORE: usize = 0;
 /// The core of this generator.
 const GENERATOR_CORE: usize = 1;
+/// As the product names its thread.
+pub(crate) const MEDIA_WORKER: &str = "media-worker";
 /// For a new thread to run for the first time.
 const THREAD_START: Duration = Duration::from_secs(5);
 /// Ticks in a second of `/proc/stat`: `USER_HZ`, 100 on every Linux that this runs on.

@@ -1,6 +1,7 @@
 // What every story shares: one server, one browser, and people who meet. A story waits for the thing itself, with a
 // generous deadline; when the deadline passes, it says what was awaited and what happened instead.
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import dgram from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -46,7 +47,7 @@ export class Server {
     const server = new Server();
     server.dataDir = mkdtempSync(join(tmpdir(), 'campanile-test-'));
     server.via = [];
-    Object.assign(server, { access_key_id: 'AKIASTORIES000000000', secret_access_key: 'Qm7vT2xR9pLs4dFg6hJk1nBc8wYe3oZa5uXi' });
+    Object.assign(server, { access_key_id: 'AKIASTORIES000000000', secret_access_key: randomUUID() });
     const configuration = join(server.dataDir, 'campanile.toml');
     writeFileSync(configuration, [
       'listen = "127.0.0.1:0"', 'media = "127.0.0.1:0"', `data-dir = ${JSON.stringify(join(server.dataDir, 'records'))}`,

@@ -10,11 +10,9 @@ use tokio::runtime::Runtime;
 
 use super::room::{Camera, MID_EXTENSION, OPUS, Peer, Room, VP8, Watched, own_address};
 use super::{FRAME_BYTES, PATIENCE};
-use crate::system::{Thread, pin_generator};
+use crate::system::{MEDIA_WORKER, Thread, pin_generator};
 use crate::{Failure, Plan, hall, plain};
 
-/// As the product names its thread.
-const WORKER: &str = "media-worker";
 const WATCHERS: [usize; 5] = [1, 10, 100, 300, 1000];
 /// In the table of many who watch: 0.7 Mbit/s in 90 packets a second. A thousand of them is what one core can do.
 const SMALL_FRAME_BYTES: usize = FRAME_BYTES / 2;
@@ -125,9 +123,9 @@ impl Live {
     fn start(cameras: usize, frame_bytes: usize) -> Result<Live, Failure> {
         let text = |error: std::io::Error| error.to_string();
         let socket = own_address().and_then(|ip| UdpSocket::bind((ip, 0))).map_err(text)?;
-        let before = Thread::ids(WORKER)?;
+        let before = Thread::ids(MEDIA_WORKER)?;
         let worker = plain::start(socket, false, 8);
-        let thread = Thread::pinned(WORKER, &before)?;
+        let thread = Thread::pinned(MEDIA_WORKER, &before)?;
         // Its one thread empties the mailboxes.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let mut live =

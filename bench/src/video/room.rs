@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use campanile_client::payload::Packetizer;
 use campanile_client::transport::{PeerDescription, Received, Transport, TransportOutput};
 use campanile_client::{Codec, Scalability};
+use campanile_media::peer::srtp::SrtpProfile;
 use campanile_media::rtcp::{self, ReceptionStats};
 use campanile_media::rtp::{self, RtpHeader};
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
@@ -17,8 +18,6 @@ use crate::system::Meter;
 use crate::{Failure, Plan};
 
 pub(super) const OPUS: u8 = 111;
-/// What AES-GCM appends (RFC 7714 section 14.2), which everybody here agrees on.
-const GCM_TAG_BYTES: usize = 16;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const VP8: u8 = 96;
 pub(super) const MID_EXTENSION: u8 = 4;
@@ -124,7 +123,7 @@ impl Peer {
         // When the kernel had it, however late we are.
         if let (Some(delays), true, Some(arrival)) = (&mut self.delays, header.marker, meta.timestamp)
             && self.transport.open_rtp(bytes, &header)
-            && let Some(stamp) = bytes[..bytes.len() - GCM_TAG_BYTES].last_chunk()
+            && let Some(stamp) = bytes[..bytes.len() - SrtpProfile::AeadAes256Gcm.tag_len()].last_chunk()
         {
             delays.push(arrival.saturating_sub(Duration::from_nanos(u64::from_be_bytes(*stamp))));
         }

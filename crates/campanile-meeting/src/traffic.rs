@@ -56,59 +56,50 @@ impl Meeting {
                         let leg = LegId(session.audio_stream_id);
                         receive_audio(cx.now, &mut self.mixer, leg, link, &header, packet);
                     }
-                    Some(Route::Layer(layer)) => self.receive_layer(cx, id, layer, &header, packet),
-                    Some(Route::Repair(layer)) => self.receive_repair(cx, id, layer, &header, packet),
+                    Some(route) => self.receive_picture(cx, id, route, &header, packet),
                 }
             }
         }
         true
     }
 
-    fn receive_layer(
+    /// A packet of a layer, or the repair of one.
+    fn receive_picture(
         &mut self,
         cx: &mut Cx<'_>,
         id: SessionId,
-        layer: usize,
+        route: Route,
         header: &RtpHeader,
         packet: &[u8],
     ) {
-        let Some((link, source)) = self.publisher(id) else { return };
-        let orientation_id = link.camera.as_ref().and_then(|camera| camera.extensions.video_orientation);
-        let orientation =
-            orientation_id.and_then(|id| header.extension(packet, id)).and_then(|value| value.first());
-        let Some(codec) = link.camera_codec(header.payload_type) else { return };
-        let allocation = link.layers_allocation(header, packet);
-        let changed = allocation.is_some_and(|allocation| source.allocate(&allocation));
-        let incoming = Incoming {
-            layer,
-            descriptor: link.descriptor(header, packet),
-            codec,
-            ssrc: Some(header.ssrc),
-            sequence: header.sequence,
-            orientation: orientation.copied(),
-        };
-        let group_id = source.group_id;
-        self.index_due |= changed;
-        self.receive_video(cx, group_id, incoming, header, &packet[header.payload.clone()]);
-    }
-
-    fn receive_repair(
-        &mut self,
-        cx: &mut Cx<'_>,
-        id: SessionId,
-        layer: usize,
-        header: &RtpHeader,
-        packet: &[u8],
-    ) {
-        // RFC 4588 section 4: the original number stands before the payload. Less is mere padding.
-        let [high, low, original @ ..] = &packet[header.payload.clone()] else { return };
+        let payload = &packet[header.payload.clone()];
         let Some((link, source)) = self.publisher(id) else { return };
         let Some(codec) = link.camera_codec(header.payload_type) else { return };
-        let sequence = u16::from_be_bytes([*high, *low]);
-        let descriptor = link.descriptor(header, packet);
-        let incoming = Incoming { layer, descriptor, codec, ssrc: None, sequence, orientation: None };
-        let group_id = source.group_id;
-        self.receive_video(cx, group_id, incoming, header, original);
+        let (group_id, descriptor) = (source.group_id, link.descriptor(header, packet));
+        match route {
+            Route::Audio => {}
+            Route::Layer(layer) => {
+                let orientation_id =
+                    link.camera.as_ref().and_then(|camera| camera.extensions.video_orientation);
+                let orientation = orientation_id
+                    .and_then(|id| header.extension(packet, id))
+                    .and_then(|v| v.first())
+                    .copied();
+                let allocation = link.layers_allocation(header, packet);
+                let changed = allocation.is_some_and(|allocation| source.allocate(&allocation));
+                let (ssrc, sequence) = (Some(header.ssrc), header.sequence);
+                let incoming = Incoming { layer, descriptor, codec, ssrc, sequence, orientation };
+                self.index_due |= changed;
+                self.receive_video(cx, group_id, incoming, header, payload);
+            }
+            Route::Repair(layer) => {
+                // RFC 4588 section 4: the original number stands before the payload. Less is mere padding.
+                let [high, low, original @ ..] = payload else { return };
+                let sequence = u16::from_be_bytes([*high, *low]);
+                let incoming = Incoming { layer, descriptor, codec, ssrc: None, sequence, orientation: None };
+                self.receive_video(cx, group_id, incoming, header, original);
+            }
+        }
     }
 
     /// Who publishes, and what. `None` if it was refused or has ended: its client has not stopped yet.
