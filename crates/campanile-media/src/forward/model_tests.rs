@@ -106,6 +106,8 @@ struct Encoder {
     round: u32,
     at: usize,
     wants_keyframe: bool,
+    /// The next picture says which decode targets are left.
+    says_active: bool,
     /// The latest frame of each spatial and temporal layer: its id and frame number.
     latest: HashMap<(u8, u8), (FrameId, u16)>,
 }
@@ -128,8 +130,15 @@ impl Encoder {
             round: 0,
             at: 0,
             wants_keyframe: true,
+            says_active: false,
             latest: HashMap::new(),
         }
+    }
+
+    /// Stops sending its largest picture, all of it if that is the only one. Unlike a new one, that takes no keyframe.
+    fn gives_up_top(&mut self) {
+        self.spatial -= 1;
+        self.says_active = true;
     }
 
     /// One picture: the packets of its frames, and what each frame needs.
@@ -189,6 +198,7 @@ impl Encoder {
                 self.sequence = self.sequence.wrapping_add(1);
             }
         }
+        self.says_active = false;
         self.at = (self.at + 1) % PATTERN.len();
         self.round += u32::from(self.at == 0);
         sent
@@ -260,7 +270,7 @@ impl Encoder {
         put(u32::from(last), 1);
         put(offset + u32::from(spatial) * 3 + u32::from(temporal), 6);
         put(u32::from(self.frame_number), 16);
-        let states_active = has_structure && self.spatial < layers;
+        let states_active = has_structure && self.spatial < layers || self.says_active;
         for flag in [has_structure, states_active, true, true, false] {
             put(u32::from(flag), 1);
         }
@@ -456,6 +466,18 @@ impl Run {
         assert!(self.received.insert(seq, received).is_none(), "{self:?}: a number given twice");
     }
 
+    /// So many pictures; returns the most in a row of which the receiver got nothing.
+    fn stands_still(&mut self, pictures: u32) -> u32 {
+        let (mut still, mut most) = (0, 0);
+        for _ in 0..pictures {
+            let before = self.seen.len();
+            self.picture(0);
+            still = if self.seen.len() > before { 0 } else { still + 1 };
+            most = most.max(still);
+        }
+        most
+    }
+
     /// Checks all that was received.
     fn check(&self) {
         let is_lossless = self.is_lossless;
@@ -537,6 +559,7 @@ fn run(seed: u64, coding: Coding, loss: u64) {
                 encoder.spatial = 1 + random.below(coding.spatial().into()) as u8;
                 encoder.wants_keyframe = true;
             }
+            2 if run.encoders[stream].spatial > 1 => run.encoders[stream].gives_up_top(),
             _ => {}
         }
         (0..random.below(16)).for_each(|_| run.picture(loss));
@@ -566,6 +589,60 @@ fn whatever_is_switched_every_frame_comes_with_what_it_needs() {
 fn loss_before_the_server_confuses_nobody() {
     for coding in Coding::ALL {
         (0..200).for_each(|seed| run(seed, coding, 4 + seed % 60));
+    }
+}
+
+/// Within so many pictures after a switch was wished for, what is switched to or from vanishes.
+const VANISHES_WITHIN: u32 = 6;
+
+#[test]
+fn a_size_that_vanishes_in_the_middle_of_a_switch_leaves_the_others() {
+    for coding in Coding::ALL.into_iter().filter(|coding| coding.spatial() > 1) {
+        // Where a size needs nothing of the others but in keyframes, the next takes one.
+        let allowed = u32::from(matches!(coding, Coding::Av1 { key_only: true, .. }));
+        for (from, to) in [(0, 2), (1, 2), (2, 1), (2, 0), (2, 2)] {
+            for seed in 0..u64::from(VANISHES_WITHIN) * 20 {
+                let mut run = Run::new(seed, coding, true, 1);
+                let layer = |spatial| Some(Layer { spatial, ..Layer::whole(0) });
+                run.forwarder.set_target(layer(from));
+                run.stands_still(5 + seed as u32 % 7);
+                run.forwarder.set_target(layer(to));
+                run.stands_still(seed as u32 % VANISHES_WITHIN);
+                run.encoders[0].gives_up_top();
+                let still = run.stands_still(12);
+                assert!(still <= allowed, "{run:?}, {from} to {to}: {still} pictures");
+                assert_eq!(run.forwarder.awaits_keyframe_of(), None, "{run:?}, {from} to {to}");
+                let current = run.forwarder.current().map(|layer| layer.spatial.min(1));
+                assert_eq!(current, Some(to.min(1)), "{run:?}, {from} to {to}");
+                run.check();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_vanishes_in_the_middle_of_a_switch_leaves_the_other() {
+    for coding in Coding::ALL.into_iter().filter(|coding| coding.spatial() == 1) {
+        for (from, to) in [(0, 1), (1, 0), (1, 1)] {
+            for seed in 0..u64::from(VANISHES_WITHIN) * 20 {
+                let mut run = Run::new(seed, coding, true, 2);
+                run.forwarder.set_target(Some(Layer::whole(from)));
+                run.stands_still(5 + seed as u32 % 7);
+                run.forwarder.set_target(Some(Layer::whole(to)));
+                run.stands_still(seed as u32 % VANISHES_WITHIN);
+                run.encoders[1].gives_up_top();
+                // What was to be switched from goes on, as long as nothing else comes.
+                let is_on_other = run.forwarder.current().is_some_and(|layer| layer.stream == 0);
+                let still = if is_on_other { run.stands_still(12) } else { 0 };
+                run.forwarder.set_target(Some(Layer::whole(0)));
+                let still = still + run.stands_still(12);
+                let allowed = u32::from(!is_on_other);
+                assert!(still <= allowed, "{run:?}, {from} to {to}: {still} pictures");
+                assert_eq!(run.forwarder.current().map(|layer| layer.stream), Some(0), "{run:?}");
+                assert_eq!(run.forwarder.awaits_keyframe_of(), None, "{run:?}, {from} to {to}");
+                run.check();
+            }
+        }
     }
 }
 
