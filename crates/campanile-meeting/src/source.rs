@@ -215,7 +215,14 @@ impl Source {
         let prefer = if self.attendee.content { Prefer::Detail } else { Prefer::Motion };
         let mut ladder = Vec::new();
         for layer in &self.layers {
+            let first = ladder.len();
             layer.uplink.rungs(now, layer.stream_id, layer.limit(), prefer, &mut ladder);
+            // Those who watch it wait for no timeout. What is shared may stand still in one size.
+            let has_stopped = !self.attendee.content
+                && self.layers.iter().any(|other| layer.uplink.is_behind(&other.uplink));
+            if has_stopped {
+                ladder[first..].iter_mut().for_each(|rung| rung.flowing = false);
+            }
         }
         // The only stream is what there is: a still screen may send nothing for seconds and is not gone.
         if let [_] = self.layers[..] {

@@ -26,6 +26,9 @@ const NACK_TRIES_MAX: u8 = 10;
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(400);
 /// A stream without packets for this long does not flow.
 const FLOW_TIMEOUT: Duration = Duration::from_secs(2);
+/// Nor does one without packets for this long while another of the same camera goes on: longer than between two pictures
+/// in the dark, and than a few that an encoder leaves out.
+const BEHIND_TIMEOUT: Duration = Duration::from_millis(600);
 /// A keyframe is sent to newcomers again for this long: what has followed since is decoded in a moment, and fits into
 /// few runs of a forwarder.
 const REPLAY_AGE_MAX: Duration = Duration::from_millis(1500);
@@ -243,6 +246,14 @@ impl Uplink {
     /// True while packets keep coming.
     pub fn is_flowing(&self, now: Instant) -> bool {
         self.last_packet.is_some_and(|last| now.saturating_duration_since(last) < FLOW_TIMEOUT)
+    }
+
+    /// Whether this stream has stopped while `other`, of the same pictures, has gone on.
+    pub fn is_behind(&self, other: &Uplink) -> bool {
+        match (self.last_packet, other.last_packet) {
+            (Some(last), Some(other)) => other.saturating_duration_since(last) >= BEHIND_TIMEOUT,
+            _ => false,
+        }
     }
 
     /// The payload rate over the last full second; zero before that and once the stream has stopped.
