@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use campanile_media::allocate::{Ask, Budget, allocate};
 use campanile_media::estimate::CEILING;
-use campanile_media::forward::{Layer, Rung, Wish, choose_layer};
+use campanile_media::forward::{Layer, Prefer, Rung, Wish, choose_layer};
 use campanile_media::rtcp;
 use campanile_media::units::Bitrate;
 use campanile_wire::signaling::ServerFrame;
@@ -161,11 +161,14 @@ impl Meeting {
     pub(crate) fn retarget_all(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now;
         let follows = self.participants() <= 2;
-        let ladders: BTreeMap<u32, Vec<Rung>> =
-            self.sources.iter().map(|(group_id, source)| (*group_id, source.ladder(now))).collect();
+        let mut ladders: BTreeMap<(u32, Prefer), Vec<Rung>> = BTreeMap::new();
         // By receiver; each source's subscribers in their order, so that nothing depends on chance.
         let mut places: Vec<(SessionId, u32, usize)> = Vec::new();
         for (group_id, source) in &self.sources {
+            for subscriber in &source.subscribers {
+                let prefer = source.preference(subscriber);
+                ladders.entry((*group_id, prefer)).or_insert_with(|| source.ladder(now, prefer));
+            }
             let subscribers = source.subscribers.iter().enumerate();
             places.extend(subscribers.map(|(at, subscriber)| (subscriber.session, *group_id, at)));
         }
@@ -174,7 +177,9 @@ impl Meeting {
             let Some(session) = self.sessions.get_mut(&theirs[0].0) else { continue };
             let budget = budget(session, &self.sources);
             let ask = |(_, group_id, at): &(SessionId, u32, usize)| {
-                self.sources[group_id].subscribers[*at].ask(now, &ladders[group_id], follows)
+                let source = &self.sources[group_id];
+                let subscriber = &source.subscribers[*at];
+                subscriber.ask(now, &ladders[&(*group_id, source.preference(subscriber))], follows)
             };
             let asks: Vec<Ask<'_>> = theirs.iter().map(ask).collect();
             let held: Bitrate = asks.iter().filter_map(|ask| Some(ask.ladder[ask.current?].bitrate)).sum();

@@ -1,5 +1,6 @@
 //! What is published: a camera or a content share, its streams, and who is subscribed to it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use campanile_media::forward::{
@@ -7,7 +8,7 @@ use campanile_media::forward::{
 };
 use campanile_media::peer::sdp::{Codec, NegotiatedCodec};
 use campanile_media::units::{Bitrate, SeqNo};
-use campanile_wire::signaling::{MediaType, StreamDescriptor};
+use campanile_wire::signaling::{MediaType, QualityPreference, StreamDescriptor};
 
 use crate::bandwidth::Share;
 use crate::ids::{AttendeeKey, SessionId};
@@ -74,6 +75,8 @@ pub(crate) struct Subscriber {
     pub(crate) overtakes: bool,
     /// Which stream.
     pub(crate) wish: Wish,
+    /// What it gives up last.
+    pub(crate) preference: QualityPreference,
     /// Paused by the client.
     pub(crate) paused: bool,
     /// What it gets of its receiver's bandwidth.
@@ -210,18 +213,34 @@ impl Source {
         self.layers.iter_mut().find(|layer| layer.stream_id == stream_id)
     }
 
+    /// What a subscriber would rather keep of it.
+    pub(crate) fn preference(&self, subscriber: &Subscriber) -> Prefer {
+        match subscriber.preference {
+            QualityPreference::MaintainFramerate => Prefer::Motion,
+            QualityPreference::MaintainResolution => Prefer::Detail,
+            QualityPreference::Balanced if self.attendee.content => Prefer::Detail,
+            QualityPreference::Balanced => Prefer::Balance,
+        }
+    }
+
     /// What can be sent of it, and what that takes, lowest first.
-    pub(crate) fn ladder(&self, now: Instant) -> Vec<Rung> {
-        let prefer = if self.attendee.content { Prefer::Detail } else { Prefer::Motion };
-        let mut ladder = Vec::new();
+    pub(crate) fn ladder(&self, now: Instant, prefer: Prefer) -> Vec<Rung> {
+        let mut ladder: Vec<Rung> = Vec::new();
         for layer in &self.layers {
-            let first = ladder.len();
+            let smaller = ladder.len();
+            let is_larger = ladder.iter().any(|rung| rung.flowing);
             layer.uplink.rungs(now, layer.stream_id, layer.limit(), prefer, &mut ladder);
             // Those who watch it wait for no timeout. What is shared may stand still in one size.
             let has_stopped = !self.attendee.content
                 && self.layers.iter().any(|other| layer.uplink.is_behind(&other.uplink));
             if has_stopped {
-                ladder[first..].iter_mut().for_each(|rung| rung.flowing = false);
+                ladder[smaller..].iter_mut().for_each(|rung| rung.flowing = false);
+            }
+            if prefer == Prefer::Motion && is_larger {
+                // Fewer of its pictures are no better than all of a smaller stream's.
+                let most = ladder[smaller..].iter().map(|rung| rung.layer.temporal).max();
+                let rungs = ladder.split_off(smaller);
+                ladder.extend(rungs.into_iter().filter(|rung| Some(rung.layer.temporal) == most));
             }
         }
         // The only stream is what there is: a still screen may send nothing for seconds and is not gone.
@@ -238,9 +257,11 @@ impl Source {
 
     /// Something flows that did not: sets the subscriptions that get what they want to what suits them now.
     pub(crate) fn retarget(&mut self, now: Instant) {
-        let ladder = self.ladder(now);
-        for subscriber in &mut self.subscribers {
-            subscriber.retarget(&ladder);
+        let mut ladders: BTreeMap<Prefer, Vec<Rung>> = BTreeMap::new();
+        for at in 0..self.subscribers.len() {
+            let prefer = self.preference(&self.subscribers[at]);
+            let ladder = ladders.entry(prefer).or_insert_with(|| self.ladder(now, prefer));
+            self.subscribers[at].retarget(ladder);
         }
         self.request_keyframes();
     }
@@ -265,5 +286,75 @@ pub(crate) fn forwardable(codec: &Codec) -> Option<VideoCodec> {
         Codec::Vp9 { profile: 0 } => Some(VideoCodec::Vp9),
         Codec::Av1 => Some(VideoCodec::Av1),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_media::forward::{NewPacket, PayloadInfo};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ids::AttendeeId;
+
+    /// A camera in two streams of 300 and 1200 kbit/s, each in three temporal layers: 0 2 1 2.
+    fn simulcast(now: Instant) -> Source {
+        let layer = |stream_id: u32, max_bitrate_kbps: u32| {
+            let descriptor = StreamDescriptor {
+                stream_id,
+                group_id: 1,
+                framerate: 15,
+                max_bitrate_kbps,
+                avg_bitrate_bps: 0,
+                attendee_id: String::new(),
+                external_user_id: String::new(),
+                media_type: MediaType::Video,
+                track_label: String::new(),
+                width: 0,
+                height: 0,
+            };
+            let mut layer = Layer::new(stream_id, None, &descriptor, PictureSize::HD, now);
+            for seq in 0..=100u16 {
+                let info =
+                    PayloadInfo { temporal: [0, 2, 1, 2][usize::from(seq % 4)], ..PayloadInfo::default() };
+                let packet = NewPacket {
+                    timestamp: u32::from(seq) * 900,
+                    marker: true,
+                    payload: &[0; 300],
+                    info,
+                    codec: 0,
+                    orientation: None,
+                    descriptor: &[],
+                };
+                layer.uplink.receive(now + Duration::from_millis(10) * u32::from(seq), seq, packet);
+            }
+            layer
+        };
+        Source {
+            group_id: 1,
+            owner: SessionId(1),
+            attendee: AttendeeKey { id: AttendeeId(Uuid::from_u128(1)), content: false },
+            external_user_id: String::new(),
+            layers: vec![layer(1, 300), layer(2, 1200)],
+            codecs: Vec::new(),
+            subscribers: Vec::new(),
+            fresh: Vec::new(),
+            told_estimate: false,
+            too_large_since: None,
+        }
+    }
+
+    #[test]
+    fn a_ladder_of_simulcast_goes_by_what_is_to_be_kept() {
+        let now = crate::test_start();
+        let source = simulcast(now);
+        let check = |prefer: Prefer, expected: &[(u32, u8)]| {
+            let ladder = source.ladder(now + Duration::from_secs(1), prefer);
+            let rungs: Vec<_> = ladder.iter().map(|rung| (rung.layer.stream, rung.layer.temporal)).collect();
+            assert_eq!(rungs, expected, "{prefer:?}");
+        };
+        check(Prefer::Balance, &[(1, 0), (1, 1), (1, 7), (2, 0), (2, 1), (2, 7)]);
+        check(Prefer::Detail, &[(1, 0), (1, 1), (1, 7), (2, 0), (2, 1), (2, 7)]);
+        check(Prefer::Motion, &[(1, 0), (1, 1), (1, 7), (2, 7)]);
     }
 }

@@ -9,8 +9,8 @@ use campanile_media::peer::sdp::{
 use campanile_media::peer::{IceCredentials, Peer, PeerState};
 use campanile_media::units::Bitrate;
 use campanile_wire::signaling::{
-    FrameKind, MediaType, Sdp, ServerFrame, StreamAllocation, StreamDescriptor, Subscribe, SubscribeAck,
-    TrackMapping, VideoCodec, VideoSubscription, close_code,
+    FrameKind, MediaType, QualityPreference, Sdp, ServerFrame, StreamAllocation, StreamDescriptor, Subscribe,
+    SubscribeAck, TrackMapping, VideoCodec, VideoSubscription, close_code,
 };
 use rand_core::RngCore;
 use tracing::info;
@@ -37,6 +37,7 @@ enum Purpose {
         wish: Wish,
         stream_id: u32,
         priority: u32,
+        preference: QualityPreference,
     },
 }
 
@@ -170,7 +171,8 @@ impl Meeting {
         let stream_id = if stream_id == 0 { source.layers.first()?.stream_id } else { stream_id };
         // Where the client says nothing of it, a share is what everybody looks at.
         let priority = configured.and_then(|wish| wish.priority).unwrap_or(source.attendee.content.into());
-        Some(Purpose::Receive { group_id: source.group_id, wish, stream_id, priority })
+        let preference = configured.map_or(QualityPreference::Balanced, |wish| wish.preference);
+        Some(Purpose::Receive { group_id: source.group_id, wish, stream_id, priority, preference })
     }
 
     fn answer(&mut self, cx: &mut Cx<'_>, id: SessionId, offer: &Offer, purposes: &[Purpose]) -> Answer {
@@ -400,7 +402,9 @@ impl Meeting {
         }
         let mut tracks = Vec::new();
         for ((section, purpose), negotiated) in offer.sections.iter().zip(purposes).zip(&answer.sections) {
-            let Purpose::Receive { group_id, wish, stream_id, priority } = *purpose else { continue };
+            let Purpose::Receive { group_id, wish, stream_id, priority, preference } = *purpose else {
+                continue;
+            };
             if negotiated.codecs.is_empty() {
                 continue;
             }
@@ -419,7 +423,7 @@ impl Meeting {
                         (subscriber.since, subscriber.overtakes) = (cx.now, overtakes);
                     }
                     subscriber.share.priority = priority;
-                    Subscriber { wish, ..subscriber }
+                    Subscriber { wish, preference, ..subscriber }
                 }
                 None => {
                     let first_seq = cx.rng.next_u32() as u16 & 0x7fff;
@@ -431,6 +435,7 @@ impl Meeting {
                         since: cx.now,
                         overtakes,
                         wish,
+                        preference,
                         paused: false,
                         share,
                         forwarder,
@@ -464,7 +469,7 @@ impl Meeting {
         for update in updated {
             let Some(session) = self.sessions.get(&id) else { return };
             let found = self.find_subscription(session, update.stream_id.unwrap_or(0), Some(update));
-            let Some(Purpose::Receive { group_id, wish, priority, .. }) = found else { continue };
+            let Some(Purpose::Receive { group_id, wish, priority, preference, .. }) = found else { continue };
             let Some(source) = self.sources.get_mut(&group_id) else { continue };
             // Only within the group that the section shows: another source takes a SUBSCRIBE.
             let subscriber = source.subscribers.iter_mut().find(|s| s.session == id && s.mid == update.mid);
@@ -474,6 +479,7 @@ impl Meeting {
                     subscriber.wish = wish;
                 }
                 subscriber.share.priority = priority;
+                subscriber.preference = preference;
             }
         }
         self.retarget_due = true;

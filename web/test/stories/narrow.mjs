@@ -25,10 +25,11 @@ async function behindLinks(t) {
 }
 
 /** Waits until the picture of `other` is this wide, and says how long that took. */
-async function turns(t, person, other, what, holds) {
+async function turns(t, person, other, what, holds, arg = other.id) {
   const since = Date.now();
-  const seen = await person.until(what, holds, other.id, LONG_MS);
+  const seen = await person.until(what, holds, arg, LONG_MS);
   t.diagnostic(`${person.name}: ${what} after ${Date.now() - since} ms (${seen.width}x${seen.height})`);
+  return seen;
 }
 
 test('a receiver whose link narrows falls to the lower layer, and gets the upper one back', async t => {
@@ -161,4 +162,25 @@ test('who loses every eighth packet hears by the copies that come with the other
   assert.ok(lost > 0.06, 'nothing was lost');
   assert.ok(invented < lost / 2, 'the copies were not played');
   await bob.hearsOnly(ANN_HZ, BOB_HZ);
+});
+
+test('on a narrow link the picture gets smaller for whoever prefers all of them, and not for whoever prefers its size', async t => {
+  const { join } = await behindLinks(t);
+  const ann = await join('ann', { simulcast: true });
+  const [bob, cat] = [await join('bob', { priority: true }), await join('cat', { priority: true })];
+  for (const [person, preference] of [[bob, 'MaintainFramerate'], [cat, 'MaintainResolution']]) {
+    await person.ask(([id, preference]) => {
+      const { TargetDisplaySize, VideoPreference, VideoPreferences, VideoQualityAdaptationPreference } = lab.sdk;
+      const preferences = VideoPreferences.prepare();
+      preferences.add(new VideoPreference(id, 1, TargetDisplaySize.High, VideoQualityAdaptationPreference[preference]));
+      lab.policy.chooseRemoteVideoSources(preferences.build());
+    }, [ann.id, preference]);
+  }
+  await ann.ask(face => lab.cameraOn(face), { colour: RED, width: 1280, height: 720, busy: true });
+  for (const person of [bob, cat]) await turns(t, person, ann, 'the large picture', id => lab.see(id)?.width >= 1280 && lab.see(id));
+  for (const person of [bob, cat]) person.narrow({ kbps: 950 });
+  await turns(t, bob, ann, 'the small picture', id => lab.see(id)?.width < 1280 && lab.see(id));
+  const { frames } = await turns(t, cat, ann, 'the large picture still', id => lab.see(id)?.width >= 1280 && lab.see(id));
+  await turns(t, cat, ann, 'that it moves', ([id, frames]) => lab.see(id).width >= 1280 && lab.see(id).frames > frames + 30 && lab.see(id), [ann.id, frames]);
+  assert.ok((await bob.sees(ann)).width < 1280, 'the picture of bob grew again');
 });

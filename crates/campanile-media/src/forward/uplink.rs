@@ -66,9 +66,12 @@ struct LastKeyframe {
 }
 
 /// What is given up first when a subscriber cannot have all of a source.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Prefer {
-    /// A camera's: size goes before pictures per second.
+    /// A camera's: within a stream size goes before pictures per second, but few of a larger stream are better than all of a
+    /// smaller one.
+    Balance,
+    /// Size goes before pictures per second.
     Motion,
     /// A content share's: pictures per second go before size.
     Detail,
@@ -296,7 +299,7 @@ impl Uplink {
         };
         // One path from the smallest to the whole: first all of what is given up last.
         match prefer {
-            Prefer::Motion => {
+            Prefer::Balance | Prefer::Motion => {
                 (0..temporal).for_each(|t| put(0, t));
                 (0..=spatial).for_each(|s| put(s, temporal));
             }
