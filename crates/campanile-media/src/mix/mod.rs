@@ -424,9 +424,19 @@ impl Mixer {
                     self.personal.push(Personal { owner, active, joined, idle_since: now, stream });
                     self.personal.len() - 1
                 });
+                let goes_on = if before == Some(false) {
+                    self.personal[at].stream.branch_from(shared)
+                } else {
+                    // In the others' stream is their own voice: they go on from what they heard in another quality, if any.
+                    let heard = self.personal.iter().position(|other| other.active && other.owner == owner);
+                    match heard.and_then(|heard| self.personal.get_disjoint_mut([at, heard]).ok()) {
+                        Some([new, heard]) => new.stream.begin_after(Some(&heard.stream)),
+                        None => self.personal[at].stream.begin_after(None),
+                    }
+                    false
+                };
                 let personal = &mut self.personal[at];
-                let goes_on = personal.stream.branch_from(shared);
-                personal.joined = !(goes_on && before == Some(false));
+                personal.joined = !goes_on;
                 (personal.owner, personal.active) = (owner, true);
             }
         }

@@ -71,6 +71,23 @@ impl Stream {
         self.running == other.running
     }
 
+    /// Begins anew for one who has heard `heard` until now, in another profile, or nothing; before this tick's mix.
+    pub(super) fn begin_after(&mut self, heard: Option<&Stream>) {
+        match heard {
+            Some(heard) => {
+                self.sound.clone_from(&heard.sound);
+                self.limiter = heard.limiter;
+                self.kind = heard.kind;
+            }
+            None => {
+                self.sound.clear();
+                self.limiter = Limiter::new();
+                self.kind = Kind::SPEECH;
+            }
+        }
+        self.running = false;
+    }
+
     fn copy_encoder(&mut self, other: &Stream) -> Result<(), OpusError> {
         let Some(theirs) = &other.encoder else { return Ok(()) };
         let own = match &mut self.encoder {

@@ -229,7 +229,8 @@ fn in_random_meetings_everyone_hears_the_sum_of_the_others() {
 /// The same of what arrives, coded and decoded again.
 #[test]
 fn in_random_meetings_the_sum_of_the_others_arrives_and_nothing_of_ones_own() {
-    for seed in 1..=8 {
+    // In the meeting of seed 17 somebody asks for another quality in the middle of a word.
+    for seed in (1..=8).chain([17]) {
         let meeting = Recorded::new(seed, None);
         for (listener, client) in &meeting.world.clients {
             let sum = meeting.sum(|owner| owner != meeting.owners[listener]);

@@ -100,6 +100,26 @@ fn who_is_muted_hears_no_end_of_their_own_word() {
     }
 }
 
+/// Whoever asks for another quality in the middle of a word hears nothing of it, though it is in all that others hear in that
+/// quality.
+#[test]
+fn who_changes_the_quality_while_speaking_hears_nothing_of_their_word() {
+    const CHANGED_AT: usize = 100;
+    for profile in Profile::ALL.into_iter().skip(1) {
+        let mut world = World::new();
+        world.join(ANN, tone(440.0, 0.1));
+        world.join(BOB, tone(1_500.0, 0.3));
+        world.join(EVE, silence());
+        world.mixer.set_profile(EVE, profile);
+        world.run(CHANGED_AT);
+        world.mixer.set_profile(BOB, profile);
+        world.run(10);
+        let snr = snr_by_frame(world.client(BOB), CHANGED_AT, CHANGED_AT + 3);
+        println!("{profile:?}: {snr:?}");
+        assert!(snr.iter().all(|snr| *snr > 6.0), "{profile:?}: {snr:?}");
+    }
+}
+
 /// SNR by frame of a listener who moves between streams, in each profile, beside one who stays.
 #[test]
 fn a_move_between_streams_is_no_seam_in_any_profile() {
