@@ -85,6 +85,8 @@ pub(crate) struct Subscriber {
     pub(crate) forwarder: Forwarder,
     /// What of the past it was sent last.
     pub(crate) replayed: Option<Replayed>,
+    /// When it was last sent what had overtaken the packet to begin with.
+    pub(crate) caught_up_at: Option<Instant>,
 }
 
 impl Layer {

@@ -440,6 +440,7 @@ impl Meeting {
                         share,
                         forwarder,
                         replayed: None,
+                        caught_up_at: None,
                     }
                 }
             };

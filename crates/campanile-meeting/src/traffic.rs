@@ -1,6 +1,6 @@
 //! Packets through a meeting: what comes in is mixed or forwarded, and repaired, reported and requested both ways.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use campanile_media::forward::{NewPacket, StoredPacket};
 use campanile_media::mix::{AudioPacket, LegId, Mixer};
@@ -26,6 +26,9 @@ const RTCP_ITEMS_MAX: usize = 64;
 const REPAIRS_PER_NACK_MAX: usize = 64;
 /// Content shares are asked for a keyframe this often, in reports (seconds), as their codecs repair themselves badly.
 const CONTENT_KEYFRAME_SECONDS: u64 = 10;
+/// What has overtaken the packet that a stream begins with is sent after it no more often than this: whoever sends in reverse
+/// must not have everything sent to everybody many times over.
+const CATCH_UP_INTERVAL: Duration = Duration::from_millis(500);
 /// Packets of one source that may wait to be forwarded together: far fewer than its history holds.
 const FRESH_MAX: usize = 256;
 
@@ -186,7 +189,12 @@ impl Meeting {
                     let begins = subscriber.forwarder.begins_with(layer.stream_id, packet);
                     any |= subscriber.offer(cx.now, layer.stream_id, packet, codecs, link);
                     // What has overtaken the first packet of a keyframe was offered in vain.
-                    if begins && let Some(others) = layer.uplink.since(sequence.plus(1)) {
+                    let may_catch_up = begins
+                        && subscriber
+                            .caught_up_at
+                            .is_none_or(|at| cx.now.saturating_duration_since(at) >= CATCH_UP_INTERVAL);
+                    if may_catch_up && let Some(others) = layer.uplink.since(sequence.plus(1)) {
+                        subscriber.caught_up_at = Some(cx.now);
                         for packet in others {
                             any |= subscriber.offer(cx.now, layer.stream_id, packet, codecs, link);
                         }

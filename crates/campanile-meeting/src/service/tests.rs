@@ -317,6 +317,13 @@ fn what_overtakes_the_first_packet_of_a_keyframe_follows_it() {
     assert_eq!(world.datagrams, 4);
     world.datagram(address(1), &vp8(9, 11, 0));
     assert_eq!(world.datagrams, 5);
+    // A publisher that begins anew again and again does not have all of it sent again and again.
+    world.forget();
+    for ssrc in 10..20 {
+        world.datagram(address(1), &vp8(ssrc, 8, 0));
+        world.datagram(address(1), &keyframe(ssrc, 7));
+    }
+    assert_eq!(world.datagrams, 10);
 }
 
 #[test]
