@@ -122,6 +122,9 @@ impl Meeting {
         let now = cx.now;
         let Some(source) = self.sources.get_mut(&group_id) else { return };
         let Some(layer) = source.layers.get_mut(incoming.layer) else { return };
+        if incoming.ssrc.is_none() && !layer.uplink.is_missing(incoming.sequence) {
+            return;
+        }
         let stream_id = layer.stream_id;
         if let (Some(ssrc), true) = (incoming.ssrc, layer.ssrc != incoming.ssrc) {
             // A first or a new SSRC: numbers begin anew, so subscribers wait for its keyframe.

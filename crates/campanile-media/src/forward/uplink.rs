@@ -215,6 +215,11 @@ impl Uplink {
         (count <= REPLAY_PACKETS_MAX).then_some(packets)
     }
 
+    /// Whether this number is missing and may still come: a repair of another is of a stream that has ended, or nothing new.
+    pub fn is_missing(&self, wire_seq: u16) -> bool {
+        self.highest.is_some_and(|highest| self.missing.contains_key(&highest.extend(wire_seq)))
+    }
+
     /// Notes that packets are coming, before the first is taken.
     pub fn touch(&mut self, now: Instant) {
         self.last_packet = Some(now);
