@@ -3,13 +3,16 @@
 //! First everybody gets the lowest rung of their ladder, the most important first; then the rungs above are climbed, again
 //! by importance and within the same importance by turns. What does not fit at all is paused. A rung that a subscription
 //! has already needs no margin, a higher one does: so a picture does not flicker between two. What is sent and does not fit
-//! any more takes what is less important along: without that there may be room, as an estimate made in congestion is low.
+//! any more takes what is less important along: an estimate made in congestion is low, and once that is gone there may be
+//! room.
 
 use crate::forward::Rung;
 use crate::units::Bitrate;
 
 /// What a rung not yet held must leave free: this factor of its cost must fit.
 const MARGIN: f64 = 1.15;
+/// What of its cost the whole network must bear, or nothing that is taken from others would make room for it.
+const HOPELESS: f64 = 0.7;
 
 /// One subscription.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +66,8 @@ pub fn allocate(asks: &[Ask<'_>], budget: Option<Budget>) -> Vec<Option<usize>> 
             if fits || ask.follows || (!budget.limited && !ask.rests) {
                 rungs[at] = Some(lowest);
                 left = left.saturating_sub(cost);
+            } else if cost.scaled(HOPELESS) > budget.rate {
+                continue;
             } else if ask.rests {
                 resting = resting.saturating_add(cost);
             } else if ask.current.is_some() {
@@ -191,6 +196,10 @@ mod tests {
         assert_eq!(allocate(&[little, resting], limited(350)), [None, None]);
         assert_eq!(allocate(&[little, resting], limited(430)), [Some(0), None]);
         assert_eq!(allocate(&[Ask { current: Some(0), ..little }, resting], limited(350)), [Some(0), None]);
+        let huge = ladder(&[u32::MAX.into()]);
+        for asked in [held(&huge, 2), Ask { rests: true, ..held(&huge, 2) }] {
+            assert_eq!(allocate(&[held(&small, 1), asked], limited(500)), [Some(0), None]);
+        }
         assert_eq!(allocate(&[Ask { follows: true, ..little }], limited(50)), [Some(0)]);
         cameras[0].flowing = false;
         assert_eq!(allocate(&[ask(&cameras, 1, None)], limited(700)), [Some(1)]);

@@ -15,6 +15,9 @@ use crate::units::{Bitrate, SeqNo};
 const MISSING_MAX: usize = 256;
 /// A gap this wide is a stream that began anew rather than loss.
 const GAP_MAX: i64 = 3000;
+/// Packets whose descriptors are read again when a structure came after them: those of its picture, which is all that a
+/// structure overtakes on any network.
+const READ_AGAIN_MAX: i64 = 64;
 /// How long a gap may be mere reordering before the first NACK.
 const REORDER_WAIT: Duration = Duration::from_millis(15);
 /// Between two NACKs for the same packet: beyond most round trips, so that the first repair had its chance.
@@ -68,12 +71,12 @@ struct LastKeyframe {
 /// What is given up first when a subscriber cannot have all of a source.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Prefer {
-    /// A camera's: within a stream size goes before pictures per second, but few of a larger stream are better than all of a
-    /// smaller one.
+    /// A camera's, unless its receiver says otherwise: within a stream size goes before pictures per second, but few of a
+    /// larger stream are better than all of a smaller one.
     Balance,
     /// Size goes before pictures per second.
     Motion,
-    /// A content share's: pictures per second go before size.
+    /// Pictures per second go before size: a content share's, unless its receiver says otherwise.
     Detail,
 }
 
@@ -129,10 +132,13 @@ impl Uplink {
         if self.ceiling().is_some() { None } else { self.sizes[0] }
     }
 
-    /// What came before the structure that it goes by could not be read, or was misread.
+    /// What came before the structure that it goes by could not be read, or was misread. What goes by another is left alone.
     fn read_again(&mut self, after: SeqNo, highest: SeqNo) {
-        for step in 1..=after.distance_to(highest) {
+        for step in 1..=after.distance_to(highest).min(READ_AGAIN_MAX) {
             let Some(packet) = self.history.get_mut(after.plus(step)) else { continue };
+            if packet.info.brings_structure() {
+                break;
+            }
             if let Some(reading) = self.descriptors.read(&packet.descriptor) {
                 packet.info = reading.describe(packet.info);
                 packet.structure = self.descriptors.structure().cloned();
@@ -156,6 +162,7 @@ impl Uplink {
         let ahead = highest.distance_to(seq);
         if ahead > GAP_MAX {
             self.missing.clear();
+            self.last_keyframe = None;
         } else if ahead > 0 {
             if self.missing.len() + ahead as usize > MISSING_MAX + 1 {
                 self.missing.clear();
@@ -175,7 +182,8 @@ impl Uplink {
             self.read_again(seq, highest);
         }
         // A repair of what is past tells nothing of what comes.
-        let is_news = self.last_keyframe.is_none_or(|last| seq >= last.first);
+        let is_past = |last: LastKeyframe| seq < last.first && packet.timestamp != last.timestamp;
+        let is_news = !self.last_keyframe.is_some_and(is_past);
         self.sizes = self.told_sizes.take().filter(|_| is_news).unwrap_or(self.sizes);
         packet.info.is_too_large = self.ceiling().is_none_or(|ceiling| packet.info.spatial > ceiling);
         let structure = self.descriptors.structure().filter(|_| packet.info.described.is_some());
@@ -204,8 +212,9 @@ impl Uplink {
         let count = last.first.distance_to(self.highest?) + 1;
         let packets = move || (0..count).map_while(move |step| self.history.get(last.first.plus(step)));
         let is_recent = now.saturating_duration_since(last.at) <= REPLAY_AGE_MAX;
+        let is_within = packets().next().is_some_and(|first| !first.info.is_too_large);
         let is_whole = count <= REPLAY_PACKETS_MAX && packets().count() as i64 == count;
-        (is_recent && is_whole).then(packets)
+        (is_recent && is_within && is_whole).then(packets)
     }
 
     /// What there is from this packet on, in the publisher's order, if it is little enough to be sent at once.
@@ -269,8 +278,8 @@ impl Uplink {
         if self.is_flowing(now) { self.rates.total() } else { Bitrate::default() }
     }
 
-    /// Appends this stream's rungs to a ladder, lowest first; none for what is too large. `announced` is the most that its publisher will send, zero
-    /// if it did not say; a stream that has not been measured yet is one rung of that rate.
+    /// Appends this stream's rungs to a ladder, lowest first; none for what is too large. `announced` is the most that its
+    /// publisher will send, zero if it did not say; a stream that has not been measured yet is one rung of that rate.
     pub fn rungs(
         &self,
         now: Instant,
@@ -285,8 +294,7 @@ impl Uplink {
         let most = if announced > Bitrate::default() { announced } else { whole };
         let all = Layer { spatial: ceiling, ..Layer::whole(stream) };
         if !flowing || whole == Bitrate::default() {
-            let layer = all;
-            return ladder.push(Rung { layer, bitrate: most, nominal: most, flowing });
+            return ladder.push(Rung { layer: all, bitrate: most, nominal: most, flowing });
         }
         let (largest, temporal) = self.rates.highest();
         let spatial = largest.min(ceiling);
@@ -490,15 +498,10 @@ mod tests {
         check(8, None, false, 1);
         assert_eq!(uplink.too_large(), None);
         uplink.restart();
-        check_size(&mut uplink, now, (1920, 1080));
-    }
-
-    fn check_size(uplink: &mut Uplink, now: Instant, (width, height): (u16, u16)) {
-        let payload = vp8(Some((width, height)));
+        let payload = vp8(Some((1920, 1080)));
         let info = uplink.inspect(VideoCodec::Vp8, &payload, &[]);
         uplink.receive(now, 1, NewPacket { info, payload: &payload, ..packet(false) });
-        let size = PictureSize { width: width.into(), height: height.into() };
-        assert_eq!(uplink.too_large(), Some(size), "the limit outlives a new beginning");
+        assert_eq!(uplink.too_large(), Some(PictureSize::FHD), "the limit outlives a new beginning");
     }
 
     #[test]
