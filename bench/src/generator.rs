@@ -13,11 +13,11 @@ use crate::Failure;
 pub(crate) const TICK: Duration = Duration::from_millis(20);
 const SAMPLES: usize = 960;
 const OPUS: u8 = 111;
-const AUDIO_LEVEL: u8 = 1;
+pub(crate) const AUDIO_LEVEL: u8 = 1;
 /// Sending is spread over the tick in as many steps, as arrivals of independent clients would be.
-const STEPS: usize = 10;
+pub(crate) const STEPS: usize = 10;
 /// 20 ms of nothing: CELT, 48 kHz mono, all-zero (RFC 6716 section 3.1).
-const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
+pub(crate) const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 
 /// 20 ms of sound.
 pub(crate) struct Frame {

@@ -54,7 +54,7 @@ impl fmt::Display for Row {
 /// What we are called in reports.
 pub(crate) const OURS: &str = "Campanile";
 
-/// So many runs of a case may be made once more because they did not count; by that many rounds the machine is too busy.
+/// So many runs of a case may be made once more because they did not count; after that the machine is too busy.
 const AGAIN_MAX: usize = 4;
 
 /// One case, run in turn by ours and others.
@@ -146,7 +146,7 @@ impl fmt::Display for Comparison {
         if flaws.peek().is_some() {
             writeln!(
                 f,
-                "\nDid not count, is in no figure, and was run again, at most {AGAIN_MAX} times a case:"
+                "\nDid not count and is in no figure; at most {AGAIN_MAX} of a case were run again:"
             )?;
         }
         flaws.try_for_each(|flaw| writeln!(f, "- {flaw}"))

@@ -18,16 +18,11 @@ use campanile_media::peer::srtp::SrtpProfile;
 use campanile_media::rtp::{self, RtpHeader};
 use tokio::runtime::Runtime;
 
-use crate::generator::{Frame, TICK, speech};
+use crate::generator::{AUDIO_LEVEL, Frame, SILENCE, STEPS, TICK, speech};
 use crate::system::{MEDIA_WORKER, Thread, open_files, pin_generator, resident};
 use crate::{Failure, Plan, plain};
 
 const OPUS: u8 = 111;
-const AUDIO_LEVEL: u8 = 1;
-/// 20 ms of nothing: CELT, 48 kHz mono, all-zero (RFC 6716 section 3.1).
-const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
-/// Sending is spread over the tick in as many steps, as arrivals of independent clients would be.
-const STEPS: usize = 10;
 /// So many get in at once, and for so long it is waited for them.
 const TOGETHER: usize = 25;
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,4 +1,5 @@
-//! A bot that records what it hears to a WAV file, or as it came to an Ogg Opus file, for so many seconds or until the meeting ends.
+//! A bot that records what it hears to a WAV file, or as it came to an Ogg Opus file, for so many seconds or until the
+//! meeting ends.
 //!
 //! ```text
 //! curl -s -H 'content-type: application/json' -d '{"meeting":"demo","name":"recorder"}' \

@@ -189,10 +189,11 @@ impl Meeting {
             // What is paused makes room for the rest: the least important goes first, also when it was another that came too
             // late; of equals the last, as in the allocation.
             shares.sort_by_key(|((_, ask), _)| std::cmp::Reverse(ask.priority));
-            let subscriber = |place: &(SessionId, u32, usize)| &self.sources[&place.1].subscribers[place.2];
-            let is_late = shares.iter().any(|((place, _), rung)| {
-                rung.is_none() && subscriber(place).share.state == ShareState::Late
+            let any_late = shares.iter().any(|(((_, group_id, at), _), rung)| {
+                let share = &self.sources[group_id].subscribers[*at].share;
+                rung.is_none() && share.state == ShareState::Late
             });
+            // What is still sent of all that was held.
             let mut left = held;
             for ((place, ask), rung) in shares.into_iter().rev() {
                 let (_, group_id, at) = place;
@@ -200,7 +201,7 @@ impl Meeting {
                 let is_relieved = session.relieved_at.is_some_and(|at| now < at + RELIEF);
                 let patience = match budget {
                     Some(budget) if is_relieved && budget.rate >= left.scaled(SEVERE) => Patience::Endless,
-                    _ if is_late => Patience::None,
+                    _ if any_late => Patience::None,
                     _ => Patience::Grace { severe },
                 };
                 let subscriber = &mut source.subscribers[*at];

@@ -38,7 +38,7 @@ pub(crate) struct MediaLink {
     pub(crate) audio: Option<AudioLink>,
     pub(crate) camera: Option<CameraLink>,
     pub(crate) downlinks: Vec<Downlink>,
-    /// A bounded number.
+    /// At most `reception::SSRCS_MAX`.
     routes: Vec<Reception>,
     /// What may still be sent again.
     pub(crate) repairs: TokenBucket,
@@ -317,8 +317,9 @@ impl MediaLink {
 
     /// The regular compound: reports on what we send and on what we receive (RFC 3550 section 6.4).
     ///
-    /// The mix tells how its clock goes with that of the pictures: what was said at `now` will leave `sound_delay` samples later
-    /// than what was shown, in a packet of that much higher a timestamp. `video` is what was sent on each downlink. Returns the share of the microphone's packets lost since the last report, 0 to 255 for all.
+    /// The mix tells how its clock goes with that of the pictures: what was said at `now` will leave `sound_delay` samples
+    /// later than what was shown, in a packet of that much higher a timestamp. `video` is what was sent on each downlink.
+    /// Returns the share of the microphone's packets lost since the last report, 0 to 255 for all.
     pub(crate) fn send_reports(
         &mut self,
         now: Instant,

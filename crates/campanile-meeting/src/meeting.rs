@@ -21,7 +21,8 @@ use crate::service::{Cx, Event, Limits};
 use crate::session::{Phase, SILENCE_MAX, Session};
 use crate::source::Source;
 
-/// The heartbeat while anybody hears, or a publisher's packets are missing: one packet of audio.
+/// The heartbeat while anybody hears, or a publisher's packets are missing: one packet of audio. With media, but without
+/// either, it is every [`FEEDBACK_TICKS`].
 const TICK: Duration = Duration::from_millis(20);
 /// The heartbeat while nobody has media: deadlines only.
 const SLOW_TICK: Duration = Duration::from_secs(1);
@@ -80,8 +81,9 @@ pub(crate) struct Meeting {
     pub(crate) fresh_since: Option<Instant>,
     /// When paced packets may leave.
     pub(crate) release_at: Option<Instant>,
-    /// The time of tick 0, and the last that was due.
+    /// The time of tick 0.
     began: Instant,
+    /// The last tick that was due.
     ticks: u64,
     pub(crate) over: bool,
     /// Somebody's presence has changed since the registry was told.

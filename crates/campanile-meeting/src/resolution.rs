@@ -16,9 +16,10 @@ use crate::service::Cx;
 use crate::source::Source;
 
 /// For so long pictures may be too large before they are refused: nobody sees them meanwhile.
-const GRACE: Duration = Duration::from_secs(3);
+const REFUSED_AFTER: Duration = Duration::from_secs(3);
 /// What the client writes into its log, as the service documents it (developer guide, "Selecting meeting features").
-const REFUSAL: &str = "Disabled video/content send capability, reason: Video resolution is above limit of current meeting feature selection";
+const REFUSAL: &str = "Disabled video/content send capability, reason: Video resolution is above limit of current \
+    meeting feature selection";
 
 /// The largest picture of a camera, or of a content share.
 pub(crate) fn largest_picture(features: &MeetingFeatures, content: bool) -> PictureSize {
@@ -51,7 +52,7 @@ impl Meeting {
                 continue;
             };
             let since = *source.too_large_since.get_or_insert(cx.now);
-            if cx.now.saturating_duration_since(since) >= GRACE {
+            if cx.now.saturating_duration_since(since) >= REFUSED_AFTER {
                 refused.push((source.owner, source.attendee, size));
             }
         }

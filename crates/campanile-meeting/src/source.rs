@@ -147,8 +147,8 @@ impl Layer {
 }
 
 impl Source {
-    /// The streams that belong into the index: those that flow or have just been announced, and are not too large. While nothing of a source
-    /// flows, all that was announced stays on offer, as its publisher does not take it away either.
+    /// The streams that belong into the index: those that flow or have just been announced, and are not too large. While
+    /// nothing of a source flows, all that was announced stays on offer, as its publisher does not take it away either.
     pub(crate) fn on_offer(&self, now: Instant) -> impl Iterator<Item = &Layer> {
         let only_one = self.layers.len() == 1;
         let is_silent = !self.layers.iter().any(|layer| layer.is_on_offer(now));
@@ -229,21 +229,21 @@ impl Source {
     pub(crate) fn ladder(&self, now: Instant, prefer: Prefer) -> Vec<Rung> {
         let mut ladder: Vec<Rung> = Vec::new();
         for layer in &self.layers {
-            let smaller = ladder.len();
-            let is_larger = ladder.iter().any(|rung| rung.flowing);
-            layer.uplink.rungs(now, layer.stream_id, layer.limit(), prefer, &mut ladder);
+            let smaller_flows = ladder.iter().any(|rung| rung.flowing);
+            let mut rungs = Vec::new();
+            layer.uplink.rungs(now, layer.stream_id, layer.limit(), prefer, &mut rungs);
             // Those who watch it wait for no timeout. What is shared may stand still in one size.
             let has_stopped = !self.attendee.content
                 && self.layers.iter().any(|other| layer.uplink.is_behind(&other.uplink));
             if has_stopped {
-                ladder[smaller..].iter_mut().for_each(|rung| rung.flowing = false);
+                rungs.iter_mut().for_each(|rung| rung.flowing = false);
             }
-            if prefer == Prefer::Motion && is_larger {
+            if prefer == Prefer::Motion && smaller_flows {
                 // Fewer of its pictures are no better than all of a smaller stream's.
-                let most = ladder[smaller..].iter().map(|rung| rung.layer.temporal).max();
-                let rungs = ladder.split_off(smaller);
-                ladder.extend(rungs.into_iter().filter(|rung| Some(rung.layer.temporal) == most));
+                let most = rungs.iter().map(|rung| rung.layer.temporal).max();
+                rungs.retain(|rung| Some(rung.layer.temporal) == most);
             }
+            ladder.extend(rungs);
         }
         // The only stream is what there is: a still screen may send nothing for seconds and is not gone.
         if let [_] = self.layers[..] {

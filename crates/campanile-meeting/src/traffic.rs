@@ -59,7 +59,8 @@ impl Meeting {
                         let leg = LegId(session.audio_stream_id);
                         receive_audio(cx.now, &mut self.mixer, leg, link, &header, packet);
                     }
-                    Some(route) => self.receive_picture(cx, id, route, &header, packet),
+                    Some(Route::Layer(layer)) => self.receive_picture(cx, id, layer, false, &header, packet),
+                    Some(Route::Repair(layer)) => self.receive_picture(cx, id, layer, true, &header, packet),
                 }
             }
         }
@@ -71,7 +72,8 @@ impl Meeting {
         &mut self,
         cx: &mut Cx<'_>,
         id: SessionId,
-        route: Route,
+        layer: usize,
+        is_repair: bool,
         header: &RtpHeader,
         packet: &[u8],
     ) {
@@ -79,29 +81,22 @@ impl Meeting {
         let Some((link, source)) = self.publisher(id) else { return };
         let Some(codec) = link.camera_codec(header.payload_type) else { return };
         let (group_id, descriptor) = (source.group_id, link.descriptor(header, packet));
-        match route {
-            Route::Audio => {}
-            Route::Layer(layer) => {
-                let orientation_id =
-                    link.camera.as_ref().and_then(|camera| camera.extensions.video_orientation);
-                let orientation = orientation_id
-                    .and_then(|id| header.extension(packet, id))
-                    .and_then(|v| v.first())
-                    .copied();
-                let allocation = link.layers_allocation(header, packet);
-                let changed = allocation.is_some_and(|allocation| source.allocate(&allocation));
-                let (ssrc, sequence) = (Some(header.ssrc), header.sequence);
-                let incoming = Incoming { layer, descriptor, codec, ssrc, sequence, orientation };
-                self.index_due |= changed;
-                self.receive_video(cx, group_id, incoming, header, payload);
-            }
-            Route::Repair(layer) => {
-                // RFC 4588 section 4: the original number stands before the payload. Less is mere padding.
-                let [high, low, original @ ..] = payload else { return };
-                let sequence = u16::from_be_bytes([*high, *low]);
-                let incoming = Incoming { layer, descriptor, codec, ssrc: None, sequence, orientation: None };
-                self.receive_video(cx, group_id, incoming, header, original);
-            }
+        if is_repair {
+            // RFC 4588 section 4: the original number stands before the payload. Less is mere padding.
+            let [high, low, original @ ..] = payload else { return };
+            let sequence = u16::from_be_bytes([*high, *low]);
+            let incoming = Incoming { layer, descriptor, codec, ssrc: None, sequence, orientation: None };
+            self.receive_video(cx, group_id, incoming, header, original);
+        } else {
+            let orientation_id = link.camera.as_ref().and_then(|camera| camera.extensions.video_orientation);
+            let orientation = orientation_id.and_then(|id| header.extension(packet, id));
+            let orientation = orientation.and_then(|value| value.first()).copied();
+            let allocation = link.layers_allocation(header, packet);
+            let changed = allocation.is_some_and(|allocation| source.allocate(&allocation));
+            let (ssrc, sequence) = (Some(header.ssrc), header.sequence);
+            let incoming = Incoming { layer, descriptor, codec, ssrc, sequence, orientation };
+            self.index_due |= changed;
+            self.receive_video(cx, group_id, incoming, header, payload);
         }
     }
 

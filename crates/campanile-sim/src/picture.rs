@@ -711,8 +711,11 @@ fn read(pt: u8, header: &rtp::RtpHeader, payload: &[u8]) -> Option<Packet> {
         _ => return None,
     };
     let mut size = None;
-    if let (VP8, true, Some(([w0, w1, h0, h1], after))) =
-        (pt, starts && keyframe, rest.strip_prefix(&VP8_KEYFRAME[1..]).and_then(<[u8]>::split_first_chunk))
+    if pt == VP8
+        && starts
+        && keyframe
+        && let Some(sized) = rest.strip_prefix(&VP8_KEYFRAME[1..])
+        && let Some(([w0, w1, h0, h1], after)) = sized.split_first_chunk()
     {
         size = Some((u16::from_le_bytes([*w0, *w1]), u16::from_le_bytes([*h0, *h1])));
         rest = after;

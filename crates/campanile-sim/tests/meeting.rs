@@ -16,7 +16,7 @@ fn three(seed: u64) -> (World, [Page; 3]) {
 
 #[test]
 fn three_meet_over_a_lossy_network() {
-    (0..4).for_each(meet_over_a_lossy_network);
+    (0..4).chain([8]).for_each(meet_over_a_lossy_network);
 }
 
 fn meet_over_a_lossy_network(seed: u64) {

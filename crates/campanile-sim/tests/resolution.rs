@@ -5,7 +5,8 @@ use campanile_wire::api::{ContentResolution, MeetingFeatures, VideoResolution};
 use campanile_wire::signaling::{NotificationLevel, ServerFrame};
 
 /// As the service words it for the client's log.
-const REFUSAL: &str = "Disabled video/content send capability, reason: Video resolution is above limit of current meeting feature selection";
+const REFUSAL: &str = "Disabled video/content send capability, reason: Video resolution is above limit of current \
+    meeting feature selection";
 
 fn told(page: &Page) -> Vec<String> {
     let client = page.client();

@@ -43,7 +43,8 @@ const BATCHES_PER_TURN: usize = 4;
 /// for each datagram of a busy meeting. A packet is late by this at most. Who gets a whole batch in a turn has no need to wait
 /// for more, and the socket's buffer might not hold it.
 const TURN: Duration = Duration::from_millis(1);
-/// While turns follow each other like this, something will come within the next, and is not waited for before it is rested.
+/// Where turns are closer together than this, something will have come by the next, so the worker rests before it polls; else
+/// it polls first.
 const BUSY: Duration = Duration::from_millis(2);
 
 const SOCKET: Token = Token(0);

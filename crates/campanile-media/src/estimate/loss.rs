@@ -34,7 +34,7 @@ pub(super) struct LossBound {
     bound: Option<Bitrate>,
     /// The share that the network loses whatever is sent.
     own: f64,
-    /// Packets overtake each other on this network.
+    /// Packets have overtaken each other: from then on what is missing waits for one more report.
     reorders: bool,
     /// What the latest report called missing, where packets may have been overtaken only, and come with the next.
     missing: u32,

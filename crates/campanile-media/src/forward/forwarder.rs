@@ -65,6 +65,12 @@ struct Current {
     sent: SentFrames,
 }
 
+impl Current {
+    fn is_of(&self, stream: u32, packet: &StoredPacket) -> bool {
+        self.gate.layer.stream == stream && self.codec == packet.codec
+    }
+}
+
 /// Consecutive packets of one stream that got consecutive outgoing numbers.
 #[derive(Clone, Copy, Debug)]
 struct Run {
@@ -369,12 +375,6 @@ fn follows(before: &PayloadInfo, after: &PayloadInfo) -> bool {
     // In a picture the larger sizes come last, and are left out with the smaller.
     let step = id.wrapping_sub(before_id) & if is_wide { 0x7fff } else { 0x7f };
     step == 0 || step == 1 && after.begins_frame && after.spatial == 0
-}
-
-impl Current {
-    fn is_of(&self, stream: u32, packet: &StoredPacket) -> bool {
-        self.gate.layer.stream == stream && self.codec == packet.codec
-    }
 }
 
 impl Run {

@@ -1,9 +1,9 @@
 //! The selective forwarding of video: one publisher's streams, renumbered for each subscriber.
 //!
-//! [`Uplink`] is one incoming stream: it repairs itself (NACK), measures itself and keeps the [`History`] from which
-//! repairs are served; what is larger than it may be it marks. [`Forwarder`] is one subscription: it is told a [`Layer`], switches where the codec allows it,
-//! and makes of all that one stream with continuous numbers. Which layer to want is decided on the source's ladder of
-//! [`Rung`]s; who subscribes to whom is the meeting's business.
+//! [`Uplink`] is one incoming stream: it repairs itself (NACK), measures itself and keeps the [`History`] from which repairs
+//! are served; what is larger than it may be it marks. [`Forwarder`] is one subscription: it is told a [`Layer`], switches
+//! where the codec allows it, and makes of all that one stream with continuous numbers. Which layer to want is decided on the
+//! source's ladder of [`Rung`]s; who subscribes to whom is the meeting's business.
 
 mod allocation;
 mod bits;

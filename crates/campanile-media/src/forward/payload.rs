@@ -64,7 +64,7 @@ pub struct PictureNumbers {
 pub fn inspect(codec: VideoCodec, payload: &[u8]) -> PayloadInfo {
     match codec {
         VideoCodec::Vp8 => inspect_vp8(payload).unwrap_or_default(),
-        VideoCodec::Vp9 => vp9::inspect(payload).unwrap_or_default(),
+        VideoCodec::Vp9 => vp9::read(payload).map(|(info, _)| info).unwrap_or_default(),
         VideoCodec::Av1 => inspect_av1(payload),
         VideoCodec::H264 => PayloadInfo {
             starts_keyframe: h264_starts_keyframe(payload),

@@ -3,9 +3,9 @@
 use super::payload::{PayloadInfo, PictureNumbers};
 
 /// `I P L F B E V Z`, then picture id, layer indices, TL0PICIDX, each if announced. What follows (reference differences
-/// in flexible mode, the scalability structure) tells nothing that the forwarder needs. `None` when the descriptor is
-/// cut short.
-pub(super) fn inspect(payload: &[u8]) -> Option<PayloadInfo> {
+/// in flexible mode, the scalability structure) begins at the offset returned, and is read by `size::vp9`. `None` when
+/// the descriptor is cut short.
+pub(super) fn read(payload: &[u8]) -> Option<(PayloadInfo, usize)> {
     let first = *payload.first()?;
     let has = |bit: u8| first & bit != 0;
     let (is_predicted, is_flexible) = (has(0x40), has(0x10));
@@ -36,10 +36,11 @@ pub(super) fn inspect(payload: &[u8]) -> Option<PayloadInfo> {
         at += 1;
         if !is_flexible {
             info.numbers.tl0_picture = Some((at as u8, *payload.get(at)?));
+            at += 1;
         }
     }
     info.starts_keyframe = info.begins_frame && !is_predicted && info.spatial == 0;
-    Some(info)
+    Some((info, at))
 }
 
 #[cfg(test)]
@@ -49,7 +50,7 @@ mod tests {
     #[test]
     fn layers_and_switching_points() {
         fn check(payload: &[u8], layer: (u8, u8), flags: [bool; 3], climb: Option<(u8, u8)>) {
-            let info = inspect(payload).expect("whole");
+            let (info, _) = read(payload).expect("whole");
             assert_eq!((info.spatial, info.temporal), layer, "{payload:02x?}");
             let seen = [info.starts_keyframe, info.begins_frame, info.ends_frame];
             assert_eq!((seen, info.temporal_climb), (flags, climb), "{payload:02x?}");
@@ -66,7 +67,7 @@ mod tests {
     #[test]
     fn numbers_and_where_they_stand() {
         fn check(payload: &[u8], picture: Option<(u8, u16, bool)>, tl0: Option<(u8, u8)>) {
-            let numbers = inspect(payload).expect("whole").numbers;
+            let numbers = read(payload).expect("whole").0.numbers;
             assert_eq!((numbers.picture_id, numbers.tl0_picture), (picture, tl0), "{payload:02x?}");
         }
         check(&[0x0c], None, None);
@@ -74,7 +75,7 @@ mod tests {
         check(&[0xac, 0x23, 0x00, 9], Some((1, 0x23, false)), Some((3, 9)));
         check(&[0xbc, 0x23, 0x00], Some((1, 0x23, false)), None);
         for cut in [&[][..], &[0x80], &[0x80, 0x80], &[0xa0, 1], &[0xa0, 1, 0]] {
-            assert_eq!(inspect(cut), None, "{cut:02x?}");
+            assert_eq!(read(cut), None, "{cut:02x?}");
         }
     }
 }

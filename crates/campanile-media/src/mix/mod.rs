@@ -42,7 +42,8 @@ pub use stream::SILENCE;
 pub const FRAME_SAMPLES: usize = 960;
 /// Time from one [`Mixer::tick`] to the next.
 pub const TICK: Duration = Duration::from_millis(20);
-/// Voices in the mix at most, when nothing else is said. More at once is a noise that nobody follows, and each costs a decode and an encode.
+/// Voices in the mix at most, when nothing else is said. More at once is a noise that nobody follows, and each costs a decode
+/// and an encode.
 const VOICES_MAX: usize = 8;
 /// Profiles that there are.
 const PROFILES: usize = Profile::ALL.len();

@@ -197,3 +197,46 @@ impl Histogram {
         self.beyond = self.late[self.at + 1..].iter().sum();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the fading is defined: everything loses weight with each frame.
+    fn plainly(late: &mut [f64; STEPS], step: usize, frames: f32) -> usize {
+        let keep = 1.0 - f64::from(frames / MEMORY_FRAMES);
+        late.iter_mut().for_each(|late| *late *= keep);
+        late[step] += f64::from(frames);
+        let beyond = late.iter().sum::<f64>() * f64::from(1.0 - QUANTILE);
+        let mut later = 0.0;
+        let reaches = |late: &f64| {
+            later += late;
+            later > beyond
+        };
+        late.iter().rposition(reaches).unwrap_or(0)
+    }
+
+    #[test]
+    fn growing_weights_tell_the_same_as_fading_ones() {
+        let mut histogram = Histogram::new();
+        let mut late = histogram.late.map(f64::from);
+        let (mut rescaled, mut seen, mut differed) = (0, [false; STEPS], 0);
+        for frame in 0..60_000_u32 {
+            // Calm and storms, a rare outlier, and bursts whose packets count for less than a frame.
+            let storm = (frame / 3_000 % 5) as usize * 10;
+            let step = match frame.wrapping_mul(2_654_435_761) >> 16 {
+                chance if chance % 97 == 0 => STEPS - 1,
+                chance => (chance as usize % 7) + storm,
+            };
+            let frames = [1.0, 2.0, 0.25][frame as usize % 3];
+            let weight = histogram.weight;
+            histogram.add(step, frames);
+            rescaled += u32::from(histogram.weight < weight);
+            let expected = plainly(&mut late, step, frames);
+            differed += u32::from(histogram.at != expected);
+            seen[expected] = true;
+        }
+        assert!(rescaled > 5 && seen.iter().filter(|seen| **seen).count() > 10);
+        assert!(differed < 600, "rounding may tell two steps apart now and then only: {differed}");
+    }
+}

@@ -135,8 +135,8 @@ impl Client {
         }
     }
 
-    /// Says how much somebody's video matters, and nothing of the stream: as a client does that leaves the probing to the server
-    /// and chooses by itself (adaption 3).
+    /// Says how much somebody's video matters, and nothing of the stream: as a client does that leaves the probing to the
+    /// server and chooses by itself (adaption 3).
     pub(crate) fn rank(&mut self, attendee: String, priority: u32) {
         self.priorities.insert(attendee.clone(), priority);
         let sections = self.connection.sections.clone();

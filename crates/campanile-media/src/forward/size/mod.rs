@@ -1,6 +1,6 @@
 //! How large pictures are, by what a keyframe says of itself: nothing is decoded, and what is not said is not known.
 //!
-//! The readers never look past what a packet holds. They run for keyframes only, so ordinary frames cost nothing.
+//! The readers never look past what a packet holds. An ordinary frame costs a look at its first byte.
 
 mod av1;
 mod h264;
@@ -55,7 +55,7 @@ pub(super) fn told(codec: VideoCodec, payload: &[u8], info: &PayloadInfo) -> Opt
         _ if !info.starts_keyframe => None,
         VideoCodec::Vp8 => Some([Some(vp8::size(payload)?), None, None, None]),
         VideoCodec::H264 => Some([Some(h264::size(payload)?), None, None, None]),
-        // Of the largest; no other is smaller for all that is said.
+        // Only the size of the largest is told: each layer is taken to be as large.
         VideoCodec::Av1 => Some([Some(av1::size(payload)?); SPATIAL_LAYERS]),
     }
 }

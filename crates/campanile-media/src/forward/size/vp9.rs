@@ -3,6 +3,7 @@
 
 use super::{PictureSize, Sizes};
 use crate::forward::bits::Bits;
+use crate::forward::vp9;
 
 const SYNC_CODE: u32 = 0x49_83_42;
 const RGB: u32 = 7;
@@ -16,16 +17,8 @@ pub(super) fn sizes(payload: &[u8]) -> Option<Sizes> {
     if is_predicted && !has_structure || !begins_frame {
         return None;
     }
-    let mut rest = &payload[1..];
-    let mut spatial = 0;
-    if has(0x80) {
-        let is_wide = *rest.first()? & 0x80 != 0;
-        rest = rest.get(if is_wide { 2 } else { 1 }..)?;
-    }
-    if has(0x20) {
-        spatial = *rest.first()? >> 1 & 0x07;
-        rest = rest.get(if is_flexible { 1 } else { 2 }..)?;
-    }
+    let (info, at) = vp9::read(payload)?;
+    let mut rest = payload.get(at..)?;
     if is_flexible && is_predicted {
         // Up to three reference differences, each telling whether another follows.
         for _ in 0..3 {
@@ -40,7 +33,7 @@ pub(super) fn sizes(payload: &[u8]) -> Option<Sizes> {
     if has_structure {
         rest = read_structure(rest, &mut sizes)?;
     }
-    if !is_predicted && spatial == 0 {
+    if info.starts_keyframe {
         sizes[0] = read_keyframe(rest).or(sizes[0]);
     }
     sizes.iter().any(Option::is_some).then_some(sizes)

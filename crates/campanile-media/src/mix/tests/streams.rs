@@ -148,9 +148,9 @@ fn a_move_between_streams_is_no_seam_in_any_profile() {
     }
 }
 
-/// Someone comes and goes in the middle of another's speech. On the way to a stream of their own they hear no seam at all, since
-/// its encoder is a copy; on the way back they are with the others from the first frame, which for all of them refers to
-/// none before it.
+/// Someone comes and goes in the middle of another's speech. On the way to a stream of their own they hear no seam at all,
+/// since its encoder is a copy; on the way back they are with the others from the first frame, which for all of them refers
+/// to none before it.
 #[test]
 fn a_move_in_the_middle_of_speech_is_no_seam_in_any_profile() {
     const FROM: usize = 60;
@@ -214,8 +214,8 @@ fn fading_chord() -> Tune {
     })
 }
 
-/// In a meeting of two nobody hears the shared stream while its one listener speaks: it goes on where theirs ends, and knows what
-/// it carries.
+/// In a meeting of two nobody hears the shared stream while its one listener speaks: it goes on where theirs ends, and knows
+/// what it carries.
 #[test]
 fn who_alone_hears_a_quality_comes_back_to_the_same_encoder() {
     for profile in [Profile::ClearSpeech, Profile::Music] {
