@@ -180,7 +180,7 @@ test('on a narrow link the picture gets smaller for whoever prefers all of them,
   for (const person of [bob, cat]) person.narrow({ kbps: 950 });
   await turns(t, bob, ann, 'the small picture', id => lab.see(id)?.width < 1280 && lab.see(id));
   const { frames } = await turns(t, cat, ann, 'the large picture still', id => lab.see(id)?.width >= 1280 && lab.see(id));
-  const moves = ([id, frames]) => lab.see(id).width >= 1280 && lab.see(id).frames > frames + 30;
+  const moves = ([id, frames]) => lab.see(id).width >= 1280 && lab.see(id).frames > frames + 10;
   await cat.until('that it moves', moves, [ann.id, frames], LONG_MS);
   assert.ok((await bob.sees(ann)).width < 1280, 'the picture of bob grew again');
 });
