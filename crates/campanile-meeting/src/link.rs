@@ -21,6 +21,9 @@ pub(crate) use reception::Route;
 /// Packets sent again to one peer, whatever it asks for: 20 % of 25 videos at their best, and a keyframe's worth at once.
 const REPAIRS_PER_SECOND: f64 = 1500.0;
 const REPAIRS_BURST: f64 = 500.0;
+/// Streams of a camera that begin anew under another SSRC: each empties a history and has all who watch wait for a keyframe.
+const RESTARTS_PER_SECOND: f64 = 10.0;
+const RESTARTS_BURST: f64 = 100.0;
 /// 20 ms at 48 kHz.
 const AUDIO_TICKS: u32 = 960;
 
@@ -42,6 +45,8 @@ pub(crate) struct MediaLink {
     routes: Vec<Reception>,
     /// What may still be sent again.
     pub(crate) repairs: TokenBucket,
+    /// How many of its streams may still begin anew.
+    pub(crate) restarts: TokenBucket,
     twcc: TwccRecorder,
     /// Send times count from here.
     born: Instant,
@@ -174,6 +179,7 @@ impl MediaLink {
             downlinks: Vec::new(),
             routes: Vec::new(),
             repairs: TokenBucket::new(now, REPAIRS_PER_SECOND, REPAIRS_BURST),
+            restarts: TokenBucket::new(now, RESTARTS_PER_SECOND, RESTARTS_BURST),
             twcc: TwccRecorder::default(),
             born: now,
             local_ssrc,

@@ -88,6 +88,10 @@ impl Meeting {
             let incoming = Incoming { layer, descriptor, codec, ssrc: None, sequence, orientation: None };
             self.receive_video(cx, group_id, incoming, header, original);
         } else {
+            let before = source.layers.get(layer).and_then(|layer| layer.ssrc);
+            if before.is_some_and(|before| before != header.ssrc) && !link.restarts.take(cx.now) {
+                return;
+            }
             let orientation_id = link.camera.as_ref().and_then(|camera| camera.extensions.video_orientation);
             let orientation = orientation_id.and_then(|id| header.extension(packet, id));
             let orientation = orientation.and_then(|value| value.first()).copied();

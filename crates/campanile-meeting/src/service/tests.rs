@@ -301,6 +301,16 @@ fn a_camera_restarted_many_times_is_still_seen() {
         world.datagram(address(1), &keyframe(restart, 7));
         assert_eq!(world.datagrams, 1, "restart {restart}");
     }
+    // But not as often as it likes: each costs everybody who watches.
+    world.forget();
+    for restart in 50..1050 {
+        world.datagram(address(1), &keyframe(restart, 7));
+    }
+    assert!(world.datagrams < 60, "{}", world.datagrams);
+    world.pass(Duration::from_secs(1));
+    world.forget();
+    world.datagram(address(1), &keyframe(9000, 7));
+    assert_eq!(world.datagrams, 1, "after a second it is seen again");
 }
 
 #[test]
