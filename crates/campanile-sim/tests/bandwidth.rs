@@ -87,6 +87,44 @@ fn what_does_not_fit_is_paused_told_and_resumed() {
     assert_sound(&bob, &ann);
 }
 
+/// How often the server has told this page that something is paused.
+fn pauses(page: &Page) -> usize {
+    let of = |frame: &ServerFrame| match frame {
+        ServerFrame::Pause { group_ids } => group_ids.len(),
+        _ => 0,
+    };
+    page.client().frames.iter().map(|(_, frame)| of(frame)).sum()
+}
+
+/// Two minutes of a camera of 1,200 kbit/s on a link that has been far too narrow for it and is wider now: its pictures per
+/// second, and how often it was paused. The sound never suffers.
+fn two_minutes_after_a_pause(seed: u64, kbps: u64) -> (f64, usize) {
+    let world = World::new(Seed(seed));
+    let ann = world.join("ann").publish(Camera::hd());
+    let (bob, _cid) = (world.join("bob"), world.join("cid"));
+    world.run_for(secs(7) + millis(131 * seed));
+    narrows(&bob, 300);
+    world.run_for(secs(8));
+    assert_eq!(paused(&bob).len(), 1, "seed {seed}");
+    bob.network(Conditions::GOOD, narrow(kbps, millis(330)).jittery(millis(5)));
+    let before = (bob.seen(&ann).frames, bob.client().audio_packets, pauses(&bob));
+    world.run_for(secs(120));
+    assert_sound(&bob, &ann);
+    let audio = bob.client().audio_packets - before.1;
+    assert!(audio >= 5990, "seed {seed}, {kbps} kbit/s: {audio} of 6000");
+    ((bob.seen(&ann).frames - before.0) as f64 / 120.0, pauses(&bob) - before.2)
+}
+
+#[test]
+fn what_comes_back_after_a_pause_stays() {
+    for seed in 0..4 {
+        for kbps in [1450, 1500, 1600] {
+            let (per_second, pauses) = two_minutes_after_a_pause(seed, kbps);
+            assert!(per_second > 12.0 && pauses <= 3, "{kbps}: {per_second}, {pauses} pauses, seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn where_one_camera_fits_it_is_the_more_important_and_never_paused_for_a_moment() {
     for seed in 0..20 {

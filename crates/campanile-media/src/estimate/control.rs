@@ -24,6 +24,9 @@ const STANDING: f64 = 0.93;
 /// So long after a decrease, what arrives is what was sent since, not what had queued before. This much of it counts.
 const SETTLED: Duration = Duration::from_millis(1200);
 const PASSES: f64 = 0.95;
+/// What begins this long into the window was not there before, and is measured from its beginning; over so long at least.
+const BEGINS_US: i64 = 150_000;
+const BEGUN_US: i64 = 50_000;
 /// Packets within [`WINDOW_US`] that make a measurement.
 const SAMPLE_MIN: usize = 12;
 /// The weight of a new limit among the old ones.
@@ -74,6 +77,17 @@ impl RateControl {
     /// What arrives, measured over half a second; `None` before that.
     pub(super) fn acknowledged(&self) -> Option<Bitrate> {
         self.acknowledged
+    }
+
+    /// The same of a stream that has only just begun, as after a pause: the silence before it says nothing of the network.
+    fn acknowledged_since_begun(&self) -> Option<Bitrate> {
+        let &(oldest_us, oldest_bytes) = self.arrivals.front()?;
+        let span_us = self.newest_us - oldest_us;
+        if span_us > WINDOW_US - BEGINS_US {
+            return self.acknowledged;
+        }
+        let span = Duration::from_micros(span_us.max(BEGUN_US) as u64);
+        self.acknowledged.map(|rate| rate.max(Bitrate::measured(self.bytes - u64::from(oldest_bytes), span)))
     }
 
     /// A packet has arrived.
@@ -130,7 +144,7 @@ impl RateControl {
     fn decrease(&mut self, now: Instant, rtt: Duration, most: Bitrate) -> bool {
         let pause = DECREASE_INTERVAL + rtt.min(DECREASE_INTERVAL);
         let soon = self.decreased_at.is_some_and(|at| now.saturating_duration_since(at) < pause);
-        let Some(acknowledged) = self.acknowledged else { return false };
+        let Some(acknowledged) = self.acknowledged_since_begun() else { return false };
         self.may_increase = false;
         if soon {
             return false;
