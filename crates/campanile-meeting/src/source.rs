@@ -238,6 +238,10 @@ impl Source {
             if has_stopped {
                 rungs.iter_mut().for_each(|rung| rung.flowing = false);
             }
+            // A slide that changes takes much for a moment, and makes nothing else stop for that.
+            if let Some(steady) = layer.uplink.steady_rate().filter(|_| self.attendee.content) {
+                rungs.iter_mut().for_each(|rung| rung.bitrate = rung.bitrate.min(steady));
+            }
             if prefer == Prefer::Motion && smaller_flows {
                 // Fewer of its pictures are no better than all of a smaller stream's.
                 let most = rungs.iter().map(|rung| rung.layer.temporal).max();
@@ -245,9 +249,13 @@ impl Source {
             }
             ladder.extend(rungs);
         }
-        // The only stream is what there is: a still screen may send nothing for seconds and is not gone.
-        if let [_] = self.layers[..] {
+        // The only stream is what there is: a still screen may send nothing for seconds and is not gone. It takes nothing then,
+        // whatever was announced.
+        if let [only] = &self.layers[..] {
             ladder.iter_mut().for_each(|rung| rung.flowing = true);
+            if !only.is_alive(now) {
+                ladder.iter_mut().for_each(|rung| rung.bitrate = Bitrate::default());
+            }
         }
         ladder
     }

@@ -330,6 +330,11 @@ impl SentLayer {
         self.wants_keyframe = true;
     }
 
+    /// What it takes from now on.
+    pub(crate) fn takes(&mut self, kbps: u32) {
+        self.kbps = kbps;
+    }
+
     /// The encoder goes on after a pause.
     pub(crate) fn begin_again_with_keyframe(&mut self) {
         self.wants_keyframe = true;

@@ -10,6 +10,8 @@ use crate::units::Bitrate;
 
 /// What arrives is measured over this long, by the receiver's clock.
 const WINDOW_US: i64 = 500_000;
+/// While a queue fills, over so long, if that is more: what was sent before says nothing of what passes then.
+const LATELY_US: i64 = 200_000;
 /// A decrease goes to this share of what arrives.
 const DECREASE: f64 = 0.85;
 /// An increase far from any known limit, per second.
@@ -24,9 +26,6 @@ const STANDING: f64 = 0.93;
 /// So long after a decrease, what arrives is what was sent since, not what had queued before. This much of it counts.
 const SETTLED: Duration = Duration::from_millis(1200);
 const PASSES: f64 = 0.95;
-/// What begins this long into the window was not there before, and is measured from its beginning; over so long at least.
-const BEGINS_US: i64 = 150_000;
-const BEGUN_US: i64 = 50_000;
 /// Packets within [`WINDOW_US`] that make a measurement.
 const SAMPLE_MIN: usize = 12;
 /// The weight of a new limit among the old ones.
@@ -79,15 +78,11 @@ impl RateControl {
         self.acknowledged
     }
 
-    /// The same of a stream that has only just begun, as after a pause: the silence before it says nothing of the network.
-    fn acknowledged_since_begun(&self) -> Option<Bitrate> {
-        let &(oldest_us, oldest_bytes) = self.arrivals.front()?;
-        let span_us = self.newest_us - oldest_us;
-        if span_us > WINDOW_US - BEGINS_US {
-            return self.acknowledged;
-        }
-        let span = Duration::from_micros(span_us.max(BEGUN_US) as u64);
-        self.acknowledged.map(|rate| rate.max(Bitrate::measured(self.bytes - u64::from(oldest_bytes), span)))
+    /// The same over [`LATELY_US`].
+    fn arrived_lately(&self) -> Bitrate {
+        let lately = self.arrivals.iter().rev().take_while(|(at, _)| *at > self.newest_us - LATELY_US);
+        let bytes = lately.map(|(_, bytes)| u64::from(*bytes)).sum();
+        Bitrate::measured(bytes, Duration::from_micros(LATELY_US as u64))
     }
 
     /// A packet has arrived.
@@ -144,7 +139,7 @@ impl RateControl {
     fn decrease(&mut self, now: Instant, rtt: Duration, most: Bitrate) -> bool {
         let pause = DECREASE_INTERVAL + rtt.min(DECREASE_INTERVAL);
         let soon = self.decreased_at.is_some_and(|at| now.saturating_duration_since(at) < pause);
-        let Some(acknowledged) = self.acknowledged_since_begun() else { return false };
+        let Some(acknowledged) = self.acknowledged else { return false };
         self.may_increase = false;
         if soon {
             return false;
@@ -152,7 +147,8 @@ impl RateControl {
         self.note_limit(acknowledged.as_bps() as f64);
         // While next to nothing is sent, what arrives is no measure of the network.
         let least = if self.arrivals.len() < SAMPLE_MIN { self.rate.scaled(0.5) } else { FLOOR };
-        let target = acknowledged.scaled(DECREASE).max(least).min(most).max(FLOOR);
+        let passes = acknowledged.max(self.arrived_lately());
+        let target = passes.scaled(DECREASE).max(least).min(most).max(FLOOR);
         if target >= self.rate {
             return false;
         }

@@ -8,6 +8,8 @@ use crate::units::Bitrate;
 
 /// Rates are measured over windows of this length.
 const WINDOW: Duration = Duration::from_secs(1);
+/// Windows that what goes on must have filled: more than a burst that ends within two seconds does.
+const STEADY_WINDOWS: usize = 3;
 /// Cells: one for each spatial layer and each temporal layer of it.
 const CELLS: usize = SPATIAL_LAYERS * TEMPORAL_LAYERS;
 
@@ -19,6 +21,8 @@ pub(super) struct Rates {
     bytes: [u64; CELLS],
     /// The same as rates, in the last full window; `None` where there was no such frame.
     measured: [Option<Bitrate>; CELLS],
+    /// All of it in the last windows, the latest first; `None` where there was none yet.
+    totals: [Option<Bitrate>; STEADY_WINDOWS],
 }
 
 impl Rates {
@@ -28,6 +32,8 @@ impl Rates {
         let span = now.saturating_duration_since(start);
         if span >= WINDOW {
             self.measured = self.bytes.map(|bytes| (bytes > 0).then(|| Bitrate::measured(bytes, span)));
+            self.totals.rotate_right(1);
+            self.totals[0] = Some(self.total());
             self.bytes = [0; CELLS];
             self.window_start = Some(now);
         }
@@ -42,6 +48,11 @@ impl Rates {
     /// The rate of the whole stream.
     pub(super) fn total(&self) -> Bitrate {
         Bitrate::bps(self.measured.iter().flatten().map(|rate| rate.as_bps()).sum())
+    }
+
+    /// What the whole stream has taken at least in each of the last few seconds; `None` before the first.
+    pub(super) fn steady(&self) -> Option<Bitrate> {
+        self.totals.iter().flatten().min().copied()
     }
 
     /// The highest spatial layer there is, and the highest temporal one of any.

@@ -278,6 +278,11 @@ impl Uplink {
         if self.is_flowing(now) { self.rates.total() } else { Bitrate::default() }
     }
 
+    /// What it has gone on taking for a few seconds, bursts left out; `None` while that is not known.
+    pub fn steady_rate(&self) -> Option<Bitrate> {
+        self.rates.steady()
+    }
+
     /// Appends this stream's rungs to a ladder, lowest first; none for what is too large. `announced` is the most that its
     /// publisher will send, zero if it did not say; a stream that has not been measured yet is one rung of that rate.
     pub fn rungs(

@@ -217,6 +217,13 @@ impl Client {
         }
     }
 
+    /// So much is sent of a layer from now on, whatever was announced.
+    pub(crate) fn layer_takes(&mut self, layer: usize, kbps: u32) {
+        if let Some(layer) = self.connection.sender.as_mut().and_then(|sender| sender.layers.get_mut(layer)) {
+            layer.takes(kbps);
+        }
+    }
+
     /// Pictures of this size from now on, each layer below with half of both; an encoder sends a keyframe then.
     pub(crate) fn resize(&mut self, width: u16, height: u16) {
         let layers = self.connection.sender.iter_mut().flat_map(|sender| sender.layers.iter_mut().rev());

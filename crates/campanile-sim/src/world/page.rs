@@ -271,6 +271,11 @@ impl Page {
         self.act(|client, _| client.let_flow(layer, flows))
     }
 
+    /// A layer of its camera or content takes so many kilobits per second from now on, whatever was announced.
+    pub fn takes(&self, layer: usize, kbps: u32) -> Page {
+        self.act(|client, _| client.layer_takes(layer, kbps))
+    }
+
     /// Its camera's encoders begin anew under new SSRCs.
     pub fn change_ssrcs(&self) -> Page {
         self.act(|client, _| client.change_ssrcs())
