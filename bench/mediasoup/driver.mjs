@@ -1,7 +1,7 @@
 // Drives a mediasoup worker: one line of JSON in, one line of JSON out. First it tells the worker's process.
 //
-//   {"camera": {"fingerprint": "AB:…", "ssrc": 1}}     one that sends VP8, before any that watches
-//   {"watcher": {"fingerprint": "AB:…"}}               one that watches it
+//   {"camera": {"fingerprint": "AB:…", "ssrc": 1}}     one that sends VP8, in a room of its own
+//   {"watcher": {"fingerprint": "AB:…"}}               one that watches it, until there is the next
 //
 // Either is answered by {"sdp": "…"}, the lines of SDP that say how to reach the worker; a mistake by {"error": "…"}.
 //
@@ -27,8 +27,7 @@ const VP8 = {
 const MID = { kind: 'video', uri: 'urn:ietf:params:rtp-hdrext:sdes:mid', id: 4, preferredId: 4 };
 
 const worker = await createWorker({ logLevel: 'warn' });
-const router = await worker.createRouter({ mediaCodecs: [VP8] });
-let producer;
+let router, producer;
 
 async function connect(fingerprint) {
   const transport = await router.createWebRtcTransport({ listenInfos: [{ protocol: 'udp', ip: address }] });
@@ -49,6 +48,7 @@ function sdp({ iceParameters, iceCandidates, dtlsParameters }) {
 }
 
 async function answer({ camera, watcher }) {
+  if (camera) router = await worker.createRouter({ mediaCodecs: [VP8] });
   const transport = await connect((camera ?? watcher).fingerprint);
   if (camera) {
     const rtpParameters = { mid: '0', codecs: [VP8], headerExtensions: [MID], encodings: [{ ssrc: camera.ssrc }] };

@@ -81,9 +81,12 @@ enum Task {
     },
     /// Forwarding, beside Janus' VideoRoom and mediasoup.
     Video {
-        /// How many watch, in each case.
-        #[arg(long, value_delimiter = ',', default_value = "1,25,100")]
+        /// How many watch one camera, in a case each.
+        #[arg(long, value_delimiter = ',', num_args = 0.., default_value = "1,25,100")]
         watchers: Vec<usize>,
+        /// How many rooms of one camera and one who watches, in a case each.
+        #[arg(long, value_delimiter = ',', num_args = 0.., default_value = "100")]
+        rooms: Vec<usize>,
         /// Without others.
         #[arg(long)]
         alone: bool,
@@ -157,9 +160,9 @@ fn main() -> ExitCode {
         Task::Audio { speech, case } => beside(|| audio::run(&plan, &speech, case.as_deref())),
         Task::Srtp { delay: true, .. } => srtp::delay(&plan).map(|()| String::new()),
         Task::Srtp { speech, .. } => srtp::run(&plan, &speech).map(|()| String::new()),
-        Task::Video { watchers, alone, mediasoup } => beside(|| {
+        Task::Video { watchers, rooms, alone, mediasoup } => beside(|| {
             let mediasoup = mediasoup.as_deref().filter(|_| !alone);
-            video::run(&plan, &watchers, video::Beside { janus: !alone, mediasoup })
+            video::run(&plan, &watchers, &rooms, video::Beside { janus: !alone, mediasoup })
         }),
         Task::Live => video::live(&plan),
         Task::Grid => grid::run(&plan),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use campanile::worker::WorkerHandle;
 use tokio::runtime::Runtime;
 
-use super::room::{Camera, MID_EXTENSION, OPUS, Peer, Room, VP8, Watched, own_address};
+use super::peers::{Camera, MID_EXTENSION, OPUS, Peer, Peers, VP8, Watched, own_address};
 use super::{FRAME_BYTES, PATIENCE};
 use crate::system::{MEDIA_WORKER, Thread, pin_generator};
 use crate::{Failure, Plan, hall, plain};
@@ -61,7 +61,7 @@ pub(crate) fn run(plan: &Plan) -> Result<String, Failure> {
     }
     let measured = live.measure(plan)?;
     measured.write(&mut report, &told_of(watchers));
-    let delays = told(live.room.take_delays(), measured.share);
+    let delays = told(live.peers.take_delays(), measured.share);
     live.end();
     Ok(report + &delays)
 }
@@ -90,7 +90,7 @@ struct Live {
     runtime: Runtime,
     worker: WorkerHandle,
     thread: Thread,
-    room: Room,
+    peers: Peers,
     people: usize,
 }
 
@@ -128,13 +128,18 @@ impl Live {
         let thread = Thread::pinned(MEDIA_WORKER, &before)?;
         // Its one thread empties the mailboxes.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let mut live =
-            Live { runtime: runtime.map_err(text)?, worker, thread, room: Room::new(frame_bytes), people: 0 };
+        let mut live = Live {
+            runtime: runtime.map_err(text)?,
+            worker,
+            thread,
+            peers: Peers::new(frame_bytes),
+            people: 0,
+        };
         for number in 0..cameras {
             let mut camera = Camera::new(1 + number as u32, CAMERA_MID)?;
             let answer = live.enter(offer(&camera.peer, true, 0), true)?;
             camera.peer.accept(&answer)?;
-            live.room.add_camera(camera)?;
+            live.peers.add_camera(camera)?;
         }
         Ok(live)
     }
@@ -147,22 +152,22 @@ impl Live {
 
     /// Lets people in who watch all cameras, until there are so many.
     fn fill(&mut self, watchers: usize) -> Result<(), Failure> {
-        let cameras = self.room.cameras.len();
-        while self.room.watchers.len() < watchers {
+        let cameras = self.peers.cameras.len();
+        while self.peers.watchers.len() < watchers {
             let mut peer = Peer::new(10_000 + self.people as u32)?;
-            if self.room.watchers.len() < FOLLOWERS {
+            if self.peers.watchers.len() < FOLLOWERS {
                 peer.follow_delays();
             }
             let answer = self.enter(offer(&peer, false, cameras), false)?;
             peer.accept(&answer)?;
-            self.room.add_watcher(peer)?;
+            self.peers.add_watcher(peer, cameras)?;
         }
         Ok(())
     }
 
     /// One more person, with a camera or watching all that there are; the answer to their offer.
     fn enter(&mut self, offer: String, sends_camera: bool) -> Result<String, Failure> {
-        let (number, cameras) = (self.people, self.room.cameras.len());
+        let (number, cameras) = (self.people, self.peers.cameras.len());
         self.people += 1;
         let entered = async {
             let (session, mut mailbox) = plain::connect(&self.worker, 0, number).await;
@@ -179,10 +184,10 @@ impl Live {
     }
 
     fn measure_for(&mut self, warm: Duration, measured: Duration) -> Result<Measured, Failure> {
-        self.room.warm(warm)?;
-        self.room.take_delays();
+        self.peers.warm(warm)?;
+        self.peers.take_delays();
         let (before, began) = (self.thread.so_far()?.0, Instant::now());
-        let watched = self.room.watch(measured)?;
+        let watched = self.peers.watch(measured)?;
         let cpu = self.thread.so_far()?.0 - before;
         Ok(Measured { share: cpu.as_secs_f64() / began.elapsed().as_secs_f64(), cpu, watched })
     }

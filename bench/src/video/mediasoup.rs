@@ -6,8 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::FRAME_BYTES;
-use super::room::{Camera, Peer, Room, own_address};
+use super::peers::{Camera, Peer, Peers, own_address};
+use super::{FRAME_BYTES, Scene};
 use crate::report::Row;
 use crate::system::pin_server;
 use crate::{Failure, Plan};
@@ -16,19 +16,22 @@ use crate::{Failure, Plan};
 const DRIVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/mediasoup/driver.mjs");
 
 /// `folder` is where `mediasoup/build.sh` has built it.
-pub(super) fn mediasoup(plan: &Plan, watchers: usize, folder: &Path) -> Result<Row, Failure> {
+pub(super) fn mediasoup(plan: &Plan, scene: Scene, folder: &Path) -> Result<Row, Failure> {
     let mut driver = Driver::start(folder)?;
-    let (mut room, mut camera) = (Room::new(FRAME_BYTES), Camera::new(1, "0")?);
-    let described = json!({ "fingerprint": fingerprint(&camera.peer)?, "ssrc": camera.peer.ssrc });
-    camera.peer.accept(&driver.ask(&json!({ "camera": described }))?)?;
-    room.add_camera(camera)?;
-    for number in 0..watchers {
-        let mut peer = Peer::new(2 + number as u32)?;
-        let described = json!({ "fingerprint": fingerprint(&peer)? });
-        peer.accept(&driver.ask(&json!({ "watcher": described }))?)?;
-        room.add_watcher(peer)?;
+    let mut peers = Peers::new(FRAME_BYTES);
+    for _ in 0..scene.rooms {
+        let mut camera = Camera::new(1, "0")?;
+        let described = json!({ "fingerprint": fingerprint(&camera.peer)?, "ssrc": camera.peer.ssrc });
+        camera.peer.accept(&driver.ask(&json!({ "camera": described }))?)?;
+        peers.add_camera(camera)?;
+        for number in 0..scene.watchers {
+            let mut peer = Peer::new(2 + number as u32)?;
+            let described = json!({ "fingerprint": fingerprint(&peer)? });
+            peer.accept(&driver.ask(&json!({ "watcher": described }))?)?;
+            peers.add_watcher(peer, 1)?;
+        }
     }
-    room.measure(plan, driver.worker)
+    peers.measure(plan, driver.worker)
 }
 
 fn fingerprint(peer: &Peer) -> Result<String, Failure> {

@@ -1,10 +1,10 @@
-//! Forwarded video: one camera and many who watch, over ICE, DTLS and SRTP, through our forwarder, Janus' VideoRoom and
+//! Forwarded video: one camera and many who watch, and many cameras with one each, over ICE, DTLS and SRTP, through our forwarder, Janus' VideoRoom and
 //! mediasoup's worker.
 
 mod live;
 mod mediasoup;
 mod ours;
-mod room;
+mod peers;
 mod videoroom;
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub(crate) use live::run as live;
-use room::Watched;
+use peers::Watched;
 
 use crate::report::{Comparison, OURS, Row};
 use crate::system::Used;
@@ -35,18 +35,39 @@ pub(crate) struct Beside<'a> {
     pub(crate) mediasoup: Option<&'a Path>,
 }
 
-/// Measures a case for each number of those who watch the one camera.
-pub(crate) fn run(plan: &Plan, watchers: &[usize], beside: Beside<'_>) -> Result<Comparison, Failure> {
+/// Who is shown to whom.
+#[derive(Clone, Copy, Debug)]
+struct Scene {
+    /// Each with a camera.
+    rooms: usize,
+    /// Who watch the camera of their room, in each.
+    watchers: usize,
+}
+
+/// Measures a case for each number of those who watch one camera, and for each number of rooms of one camera and one who
+/// watches it.
+pub(crate) fn run(
+    plan: &Plan,
+    watchers: &[usize],
+    rooms: &[usize],
+    beside: Beside<'_>,
+) -> Result<Comparison, Failure> {
+    let one_room = watchers.iter().map(|&watchers| {
+        (format!("1 camera of 1.4 Mbit/s, {watchers} watching"), Scene { rooms: 1, watchers })
+    });
+    let many_rooms = rooms
+        .iter()
+        .map(|&rooms| (format!("{rooms} rooms of one camera and one watcher"), Scene { rooms, watchers: 1 }));
     let mut comparison = Comparison::new("µs of CPU per forwarded packet");
-    for &watchers in watchers {
-        let case = comparison.case(format!("1 camera of 1.4 Mbit/s, {watchers} watching"));
+    for (name, scene) in one_room.chain(many_rooms) {
+        let case = comparison.case(name);
         for _ in 0..plan.pairs {
-            case.run(OURS, || ours::campanile(plan, watchers))?;
+            case.run(OURS, || ours::campanile(plan, scene))?;
             if beside.janus {
-                case.run("Janus", || videoroom::videoroom(plan, watchers))?;
+                case.run("Janus", || videoroom::videoroom(plan, scene))?;
             }
             if let Some(folder) = beside.mediasoup {
-                case.run("mediasoup", || mediasoup::mediasoup(plan, watchers, folder))?;
+                case.run("mediasoup", || mediasoup::mediasoup(plan, scene, folder))?;
             }
         }
     }

@@ -12,18 +12,18 @@ use campanile_client::{
 use campanile_wire::signaling::Secret;
 use serde_json::Value;
 
-use super::room::Watched;
-use super::{FRAME_BYTES, FRAMERATE, PATIENCE, SIZE, Tally, frames, row};
+use super::peers::{NAP, Watched};
+use super::{FRAME_BYTES, FRAMERATE, PATIENCE, SIZE, Scene, Tally, frames, row};
 use crate::report::Row;
 use crate::system::{Folder, Meter, Server};
 use crate::{Failure, Plan};
 
-pub(super) fn campanile(plan: &Plan, watchers: usize) -> Result<Row, Failure> {
+pub(super) fn campanile(plan: &Plan, scene: Scene) -> Result<Row, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| error.to_string())?.block_on(in_campanile(plan, watchers))
+    runtime.map_err(|error| error.to_string())?.block_on(in_campanile(plan, scene))
 }
 
-async fn in_campanile(plan: &Plan, watchers: usize) -> Result<Row, Failure> {
+async fn in_campanile(plan: &Plan, scene: Scene) -> Result<Row, Failure> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let data = Folder::new()?;
     let program = std::env::current_exe().map_err(|error| text(&error))?.with_file_name("campanile");
@@ -38,9 +38,6 @@ async fn in_campanile(plan: &Plan, watchers: usize) -> Result<Row, Failure> {
     };
     let api = Api::new(&field("api"), &field("region"), credentials, Trust::system())
         .map_err(|error| text(&error))?;
-    let meeting = api.create_meeting("bench").await.map_err(|error| text(&error))?;
-    let names: Vec<String> = (0..=watchers).map(|number| format!("bench-{number}")).collect();
-    let infos = api.create_attendees(&meeting, &names).await.map_err(|error| text(&error))?;
 
     let layer = VideoLayer {
         rid: None,
@@ -50,32 +47,47 @@ async fn in_campanile(plan: &Plan, watchers: usize) -> Result<Row, Failure> {
         frames: frames(FRAME_BYTES).into_iter().map(Arc::from).collect(),
     };
     let camera = VideoSource { codec: Codec::Vp8, layers: vec![layer], framerate: FRAMERATE, stamp: None };
-    let mut sessions = vec![enter(&infos[0], Some(camera), None).await?];
-    let mut tallies = Vec::new();
-    for info in &infos[1..] {
-        let tally = Arc::new(Tally::default());
-        sessions.push(enter(info, None, Some(tally.clone())).await?);
-        tallies.push(tally);
+    let names: Vec<String> = (0..=scene.watchers).map(|number| format!("bench-{number}")).collect();
+    let (mut cameras, mut watchers, mut tallies) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..scene.rooms {
+        let meeting = api.create_meeting("bench").await.map_err(|error| text(&error))?;
+        let infos = api.create_attendees(&meeting, &names).await.map_err(|error| text(&error))?;
+        cameras.push(enter(&infos[0], Some(camera.clone()), None).await?);
+        for info in &infos[1..] {
+            let tally = Arc::new(Tally::default());
+            watchers.push(enter(info, None, Some(tally.clone())).await?);
+            tallies.push(tally);
+        }
     }
     let began = Instant::now();
     while tallies.iter().any(|tally| tally.counts().0 == 0) {
         if began.elapsed() > PATIENCE {
-            return Err("not everybody sees the camera".into());
+            return Err("not everybody sees their camera".into());
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        run(Duration::from_millis(20)).await;
     }
-    tokio::time::sleep(plan.warm).await;
+    run(plan.warm).await;
     tallies.iter().for_each(|tally| tally.reset());
     let meter = Meter::start(server.pid())?;
-    let sent_before = sessions[0].stats().video_frames_sent;
-    tokio::time::sleep(plan.measured).await;
+    let sent = || cameras.iter().map(|camera| camera.stats().video_frames_sent).sum::<u64>();
+    let sent_before = sent();
+    run(plan.measured).await;
     let used = meter.stop()?;
     // Statistics are a second old at most; a camera that was held up sends fewer frames.
-    let sent = sessions[0].stats().video_frames_sent - sent_before;
-    let late = (sent as f64) < f64::from(FRAMERATE) * (used.elapsed.as_secs_f64() - 1.5);
+    let sent = (sent() - sent_before) as f64 / cameras.len() as f64;
+    let late = sent < f64::from(FRAMERATE) * (used.elapsed.as_secs_f64() - 1.5);
     let counts = tallies.iter().map(|tally| tally.counts());
     let (received, due) = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     Ok(row(used, Watched { received, due, late }))
+}
+
+/// Lets everybody do what is due for so long, with the same naps as the others' peers take: the runtime would wait for sockets.
+async fn run(time: Duration) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        std::thread::sleep(NAP);
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Joins for the pictures alone, as the others' peers do: whoever is given no audio host takes part without sound.

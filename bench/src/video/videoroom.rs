@@ -2,41 +2,47 @@
 
 use serde_json::{Value, json};
 
-use super::FRAME_BYTES;
-use super::room::{Camera, MID_EXTENSION, Peer, Room, VP8};
+use super::peers::{Camera, MID_EXTENSION, Peer, Peers, VP8};
+use super::{FRAME_BYTES, Scene};
 use crate::janus::{Handle, Janus};
 use crate::report::Row;
 use crate::{Failure, Plan};
 
-const ROOM: u64 = 1;
-
-pub(super) fn videoroom(plan: &Plan, watchers: usize) -> Result<Row, Failure> {
+pub(super) fn videoroom(plan: &Plan, scene: Scene) -> Result<Row, Failure> {
     let janus = Janus::start("videoroom")?;
-    let host = janus.attach("videoroom")?;
+    let mut peers = Peers::new(FRAME_BYTES);
+    for room in 1..=scene.rooms {
+        let (camera, feed) = camera(&janus, room)?;
+        peers.add_camera(camera)?;
+        for number in 0..scene.watchers {
+            peers.add_watcher(watcher(&janus, room, &feed, 2 + number as u32)?, 1)?;
+        }
+    }
+    peers.measure(plan, janus.pid())
+}
+
+/// Who publishes in a new room, and what VideoRoom calls that.
+fn camera(janus: &Janus, room: usize) -> Result<(Camera, Value), Failure> {
+    let handle = janus.attach("videoroom")?;
     janus.request(
-        host,
-        json!({ "request": "create", "room": ROOM, "publishers": 1, "bitrate": 2_000_000, "videocodec": "vp8",
+        handle,
+        json!({ "request": "create", "room": room, "publishers": 1, "bitrate": 2_000_000, "videocodec": "vp8",
             "fir_freq": 0, "record": false }),
     )?;
     let joined =
-        janus.negotiate(host, json!({ "request": "join", "ptype": "publisher", "room": ROOM }), None)?;
-    let feed = &joined["plugindata"]["data"]["id"];
-    let (mut room, mut camera) = (Room::new(FRAME_BYTES), Camera::new(1, "0")?);
+        janus.negotiate(handle, json!({ "request": "join", "ptype": "publisher", "room": room }), None)?;
+    let mut camera = Camera::new(1, "0")?;
     let offer = sdp(&camera.peer, "0", &VP8.to_string(), "sendonly");
-    let published = janus.negotiate(host, json!({ "request": "publish" }), Some(offer))?;
+    let published = janus.negotiate(handle, json!({ "request": "publish" }), Some(offer))?;
     camera.peer.accept(sdp_of(&published)?)?;
-    room.add_camera(camera)?;
-    for number in 0..watchers {
-        room.add_watcher(watcher(&janus, feed, 2 + number as u32)?)?;
-    }
-    room.measure(plan, janus.pid())
+    Ok((camera, joined["plugindata"]["data"]["id"].clone()))
 }
 
 /// VideoRoom offers to those who watch.
-fn watcher(janus: &Janus, feed: &Value, ssrc: u32) -> Result<Peer, Failure> {
+fn watcher(janus: &Janus, room: usize, feed: &Value, ssrc: u32) -> Result<Peer, Failure> {
     let handle: Handle = janus.attach("videoroom")?;
     let join =
-        json!({ "request": "join", "ptype": "subscriber", "room": ROOM, "streams": [{ "feed": feed }] });
+        json!({ "request": "join", "ptype": "subscriber", "room": room, "streams": [{ "feed": feed }] });
     let attached = janus.negotiate(handle, join, None)?;
     let offer = sdp_of(&attached)?;
     let line = |start: &str| offer.lines().find_map(|line| line.strip_prefix(start));

@@ -21,8 +21,9 @@ pub(super) const OPUS: u8 = 111;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const VP8: u8 = 96;
 pub(super) const MID_EXTENSION: u8 = 4;
-/// How long the generator rests when nothing is due.
-const NAP: Duration = Duration::from_millis(1);
+/// How long the generator rests when nothing is due. It sleeps, and waits for no socket: a server that wakes who receives would
+/// have that charged to it.
+pub(super) const NAP: Duration = Duration::from_millis(1);
 
 /// One end of a connection to the server, with a socket of its own.
 pub(super) struct Peer {
@@ -32,6 +33,8 @@ pub(super) struct Peer {
     connected: bool,
     pub(super) ssrc: u32,
     streams: Vec<Stream>,
+    /// How many cameras it watches.
+    watches: usize,
     /// Packets on their way, where they are looked into.
     delays: Option<Vec<Duration>>,
 }
@@ -54,7 +57,8 @@ impl Peer {
         };
         let (socket, state, local) = bound().map_err(|error| error.to_string())?;
         let transport = Transport::new(Instant::now(), local)?;
-        Ok(Peer { socket, state, transport, connected: false, ssrc, streams: Vec::new(), delays: None })
+        let (streams, connected) = (Vec::new(), false);
+        Ok(Peer { socket, state, transport, connected, ssrc, streams, watches: 0, delays: None })
     }
 
     /// Looks into what comes last of each frame, for how long it was on its way.
@@ -129,9 +133,9 @@ impl Peer {
         }
     }
 
-    /// Whether so many videos come.
-    fn sees(&self, videos: usize) -> bool {
-        self.tallies().count() >= videos
+    /// Whether all that it watches comes.
+    fn sees_all(&self) -> bool {
+        self.tallies().count() >= self.watches
     }
 
     fn tallies(&self) -> impl Iterator<Item = &Tally> {
@@ -211,7 +215,7 @@ impl Camera {
 }
 
 /// All peers of one run: the cameras and who watches them.
-pub(super) struct Room {
+pub(super) struct Peers {
     pub(super) cameras: Vec<Camera>,
     pub(super) watchers: Vec<Peer>,
     frames: Vec<Vec<u8>>,
@@ -231,10 +235,10 @@ pub(super) struct Watched {
     pub(super) late: bool,
 }
 
-impl Room {
+impl Peers {
     /// Empty; cameras send frames of so many bytes.
-    pub(super) fn new(frame_bytes: usize) -> Room {
-        Room {
+    pub(super) fn new(frame_bytes: usize) -> Peers {
+        Peers {
             cameras: Vec::new(),
             watchers: Vec::new(),
             frames: frames(frame_bytes),
@@ -248,20 +252,22 @@ impl Room {
     /// Takes in a camera, which has accepted the server, and waits until it is connected and sends.
     pub(super) fn add_camera(&mut self, camera: Camera) -> Result<(), Failure> {
         self.cameras.push(camera);
-        let connected = |room: &Room| room.cameras.last().is_some_and(|camera| camera.peer.connected);
+        let connected = |peers: &Peers| peers.cameras.last().is_some_and(|camera| camera.peer.connected);
         self.run_until("connecting a camera", connected)
     }
 
-    /// Takes in one more who watches, and has accepted the server.
-    pub(super) fn add_watcher(&mut self, peer: Peer) -> Result<(), Failure> {
-        self.watchers.push(peer);
-        self.run_until("connecting a watcher", |room| room.watchers.last().is_some_and(|peer| peer.connected))
+    /// Takes in one more, who watches so many cameras and has accepted the server.
+    pub(super) fn add_watcher(&mut self, peer: Peer, cameras: usize) -> Result<(), Failure> {
+        self.watchers.push(Peer { watches: cameras, ..peer });
+        self.run_until("connecting a watcher", |peers| {
+            peers.watchers.last().is_some_and(|peer| peer.connected)
+        })
     }
 
-    /// Until everybody sees every camera, and then for so long.
+    /// Until everybody sees what they watch, and then for so long.
     pub(super) fn warm(&mut self, time: Duration) -> Result<(), Failure> {
-        self.run_until("showing all cameras to all", |room| {
-            room.watchers.iter().all(|peer| peer.sees(room.cameras.len()))
+        self.run_until("showing everybody what they watch", |peers| {
+            peers.watchers.iter().all(Peer::sees_all)
         })?;
         self.run(time)
     }
@@ -276,7 +282,7 @@ impl Room {
         Ok(Watched { received, due, late: self.late_frames > self.frames_sent / 100 })
     }
 
-    /// What it costs the process `pid` to show the camera to all.
+    /// What it costs the process `pid` to show everybody what they watch.
     pub(super) fn measure(&mut self, plan: &Plan, pid: u32) -> Result<Row, Failure> {
         self.warm(plan.warm)?;
         let meter = Meter::start(pid)?;
@@ -313,7 +319,7 @@ impl Room {
         }
     }
 
-    fn run_until(&mut self, what: &str, done: impl Fn(&Room) -> bool) -> Result<(), Failure> {
+    fn run_until(&mut self, what: &str, done: impl Fn(&Peers) -> bool) -> Result<(), Failure> {
         let began = Instant::now();
         while !done(self) {
             if began.elapsed() > PATIENCE {
