@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use campanile_media::rtp;
-use campanile_opus::{Application, Bandwidth, Channels, Encoder, EncoderConfig, Signal};
+use campanile_opus::{Application, Bandwidth, Channels, Encoder, EncoderConfig, SILENCE, Signal};
 
 use crate::Failure;
 
@@ -16,8 +16,6 @@ const OPUS: u8 = 111;
 pub(crate) const AUDIO_LEVEL: u8 = 1;
 /// Sending is spread over the tick in as many steps, as arrivals of independent clients would be.
 pub(crate) const STEPS: usize = 10;
-/// 20 ms of nothing: CELT, 48 kHz mono, all-zero (RFC 6716 section 3.1).
-pub(crate) const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 
 /// 20 ms of sound.
 pub(crate) struct Frame {

@@ -16,9 +16,10 @@ use campanile::worker::WorkerHandle;
 use campanile_client::transport::{PeerDescription, Received, Transport, TransportOutput};
 use campanile_media::peer::srtp::SrtpProfile;
 use campanile_media::rtp::{self, RtpHeader};
+use campanile_opus::{RestingMicrophone, SILENCE};
 use tokio::runtime::Runtime;
 
-use crate::generator::{AUDIO_LEVEL, Frame, SILENCE, STEPS, TICK, speech};
+use crate::generator::{AUDIO_LEVEL, Frame, STEPS, TICK, speech};
 use crate::system::{MEDIA_WORKER, Thread, open_files, pin_generator, resident};
 use crate::{Failure, Plan, plain};
 
@@ -40,12 +41,15 @@ struct Case {
     meetings: usize,
     people: usize,
     talkers: usize,
+    /// Whether those who are silent rest (DTX), as the server's answer asks them to and browsers do.
+    rest: bool,
 }
 
-const CASES: [Case; 3] = [
-    Case { name: "250 people, 3 talking", meetings: 1, people: 250, talkers: 3 },
-    Case { name: "10 meetings of 250, 3 talking in each", meetings: 10, people: 250, talkers: 3 },
-    Case { name: "4 meetings of 250, all silent", meetings: 4, people: 250, talkers: 0 },
+const CASES: [Case; 4] = [
+    Case { name: "250 people, 3 talking", meetings: 1, people: 250, talkers: 3, rest: true },
+    Case { name: "the same, of whom all send silence", meetings: 1, people: 250, talkers: 3, rest: false },
+    Case { name: "10 meetings of 250, 3 talking in each", meetings: 10, people: 250, talkers: 3, rest: true },
+    Case { name: "4 meetings of 250, all silent", meetings: 4, people: 250, talkers: 0, rest: true },
 ];
 
 /// Measures all cases and prints them (in a short run, without the largest).
@@ -62,6 +66,7 @@ pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<(), Failure> {
     for case in CASES.iter().filter(|case| !plan.short || case.meetings * case.people <= 1_000) {
         let mut bench = Bench::start(&frames)?;
         bench.fill(case.meetings, case.people, case.talkers)?;
+        bench.people.iter_mut().for_each(|person| person.rests &= case.rest);
         bench.run(plan.warm)?;
         let (before, _) = bench.thread.so_far()?;
         let began = Instant::now();
@@ -71,13 +76,13 @@ pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<(), Failure> {
         let unopened: u64 = bench.people.iter().map(|person| person.unopened).sum();
         let flaw = match () {
             () if unopened > 0 => "does not count: there were packets that did not open",
-            () if traffic.received < traffic.sent * 999 / 1_000 => "does not count: too few delivered",
+            () if traffic.received < traffic.due * 999 / 1_000 => "does not count: too few delivered",
             () if traffic.latest > TICK => "does not count: the generator could not keep time",
             () => "",
         };
         let (share, each) =
             (used / began.elapsed().as_secs_f64(), 1e6 * used / (people * f64::from(traffic.ticks)));
-        let (delivered, bare) = (traffic.received as f64 / traffic.sent as f64, bench.bare_cost()?);
+        let (delivered, bare) = (traffic.received as f64 / traffic.due as f64, bench.bare_cost()?);
         println!(
             "| {} | {:.2} % | {each:.2} µs | {bare:.2} µs | {:.2} | {:.2} % | {flaw} |",
             case.name,
@@ -114,6 +119,10 @@ struct Person {
     connected: bool,
     talks: bool,
     at: usize,
+    sequence: u16,
+    silence: RestingMicrophone,
+    /// Whether not all of the silence is sent.
+    rests: bool,
     /// One packet in so many is opened.
     opens: u16,
     /// What was opened last: when it came, and what it carried.
@@ -122,11 +131,12 @@ struct Person {
     unopened: u64,
 }
 
-/// What was sent and came back.
+/// What was to come back, and came.
 #[derive(Default)]
 struct Traffic {
     ticks: u32,
-    sent: u64,
+    /// Each is to be sent a packet each tick.
+    due: u64,
     received: u64,
     /// The most that a step came after it was due.
     latest: Duration,
@@ -184,6 +194,9 @@ impl<'a> Bench<'a> {
             connected: false,
             talks,
             at: 61 * number % self.frames.len(),
+            sequence: 0,
+            silence: RestingMicrophone::default(),
+            rests: false,
             opens: 100,
             heard: Vec::new(),
             unopened: 0,
@@ -191,6 +204,11 @@ impl<'a> Bench<'a> {
         let offer = person.offer(number as u32);
         let answer = self.runtime.block_on(plain::join(&self.worker, meeting, number, offer));
         person.transport.accept(Instant::now(), &PeerDescription::parse(&answer))?;
+        person.rests = answer.contains("usedtx=1");
+        // People do not all fall silent at the same moment.
+        for _ in 0..number % 50 {
+            person.silence.next_packet();
+        }
         self.people.push(person);
         Ok(())
     }
@@ -226,10 +244,12 @@ impl<'a> Bench<'a> {
                 for person in self.people.iter_mut().skip(step).step_by(STEPS) {
                     let Frame { payload, level_db } = &self.frames[person.at];
                     person.at = (person.at + 1) % self.frames.len();
-                    let (level_db, payload) =
-                        if person.talks { (*level_db, &payload[..]) } else { (127, &SILENCE[..]) };
-                    person.send(self.tick, level_db, payload)?;
-                    traffic.sent += 1;
+                    if person.talks {
+                        person.send_next(self.tick, *level_db, payload)?;
+                    } else {
+                        person.send_silence(self.tick)?;
+                    }
+                    traffic.due += 1;
                     traffic.received += person.receive()?;
                     if self.tick.is_multiple_of(TIMERS_TICKS) {
                         person.transport.handle_timeout(Instant::now());
@@ -260,7 +280,7 @@ impl<'a> Bench<'a> {
         let before = cpu()?;
         for _ in 0..ROUNDS {
             for person in &mut self.people {
-                person.send(self.tick, 127, &SILENCE)?;
+                person.send_next(self.tick, 127, &SILENCE)?;
                 person.flush()?;
             }
             self.tick += 1;
@@ -285,13 +305,26 @@ impl Person {
         )
     }
 
-    fn send(&mut self, tick: u32, level_db: u8, payload: &[u8]) -> Result<(), Failure> {
+    fn send_next(&mut self, tick: u32, level_db: u8, payload: &[u8]) -> Result<(), Failure> {
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        self.send(sequence, tick, level_db, payload)
+    }
+
+    fn send(&mut self, sequence: u16, tick: u32, level_db: u8, payload: &[u8]) -> Result<(), Failure> {
         let sent = self.transport.send_rtp(|out| {
             let level: [(u8, &[u8]); 1] = [(AUDIO_LEVEL, &[level_db])];
-            rtp::write_header(out, OPUS, tick == 0, tick as u16, tick * 960, 7, &level);
+            rtp::write_header(out, OPUS, sequence == 0, sequence, tick * 960, 7, &level);
             out.extend_from_slice(payload);
         });
         if sent { Ok(()) } else { Err("a packet could not be sealed".into()) }
+    }
+
+    /// What there is to send of 20 ms of silence.
+    fn send_silence(&mut self, tick: u32) -> Result<(), Failure> {
+        let packet = self.silence.next_packet();
+        let packet = if self.rests { packet } else { Some(&SILENCE[..]) };
+        packet.map_or(Ok(()), |packet| self.send_next(tick, 127, packet))
     }
 
     /// Sends what waits.

@@ -205,13 +205,13 @@ impl<'a> Line<'a> {
             self.noise = self.noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let late = self.jitter * (self.noise >> 16) / 0xffff;
             self.in_flight.push((self.start + TICK * self.tick + late, self.tick));
-            self.listener.send(self.tick, 127, &SILENCE)?;
+            self.listener.send(self.tick as u16, self.tick, 127, &SILENCE)?;
             self.late += u32::from(now - (self.start + TICK * self.tick) > TICK / 2);
             self.tick += 1;
         }
         for (_, number) in self.in_flight.extract_if(.., |(due, _)| *due <= now) {
             let Frame { payload, level_db } = &frames[number as usize % frames.len()];
-            self.speaker.send(number, *level_db, payload)?;
+            self.speaker.send(number as u16, number, *level_db, payload)?;
         }
         for person in [&mut *self.speaker, &mut *self.listener] {
             person.receive()?;

@@ -90,7 +90,7 @@ pub enum AudioSource {
     /// Nothing; the application sends packets when it has some.
     #[default]
     Application,
-    /// What a muted browser sends: silence, without pause.
+    /// What a muted browser sends: silence, or next to nothing if the service asks for that (DTX).
     Silence,
     /// These packets, over and over.
     Loop(AudioLoop),
@@ -104,9 +104,6 @@ pub struct AudioLoop {
     /// Their level as RFC 6464 gives it: 0 is loudest, 127 silent.
     pub level_db: u8,
 }
-
-/// 20 ms of nothing: CELT, 48 kHz mono, all-zero (RFC 6716 section 3.1).
-pub(crate) const SILENT_PACKET: [u8; 3] = [0xf8, 0xff, 0xfe];
 
 /// How a stream is layered: what WebRTC calls L3T3 is three spatial and three temporal layers. Three temporal ones come
 /// in the order 0 2 1 2.

@@ -177,12 +177,14 @@ impl Meeting {
 
     fn answer(&mut self, cx: &mut Cx<'_>, id: SessionId, offer: &Offer, purposes: &[Purpose]) -> Answer {
         let session = self.sessions.get_mut(&id).expect("it has sent this");
-        let both_ways = !session.is_firefox;
+        let (both_ways, is_content) = (!session.is_firefox, session.attendee.content);
         let link = session.link.as_mut().expect("ensure_link has made it");
         let mut roles = Vec::with_capacity(offer.sections.len());
         for (section, purpose) in offer.sections.iter().zip(purposes) {
             roles.push(match (section.kind, purpose) {
-                (SectionKind::Audio, _) => Role::Audio { ssrc: link.local_ssrc },
+                (SectionKind::Audio, _) => {
+                    Role::Audio { ssrc: link.local_ssrc, dtx: !is_content && is_speech(section) }
+                }
                 (_, Purpose::Publish) => Role::ReceiveVideo { both_ways },
                 (_, Purpose::Receive { .. }) => {
                     // Numbers stay with the section as long as it lives: a client takes a changed one for a new track.
@@ -522,6 +524,13 @@ impl Meeting {
         self.last_common_codecs = common;
         changed
     }
+}
+
+/// Whether a section is for a voice, by what the client offers of Opus: in music, silence is not to be told from what is soft.
+fn is_speech(section: &Section) -> bool {
+    let opus = section.codecs.iter().find(|offered| offered.codec == Codec::Opus);
+    let fmtp = opus.and_then(|opus| opus.fmtp.as_deref()).unwrap_or_default();
+    !Profile::from_fmtp(fmtp).is_for_music() && !announces_stereo(fmtp)
 }
 
 /// The role decided for a section, which the answerer asks for by the section itself.

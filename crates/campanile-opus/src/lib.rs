@@ -5,6 +5,10 @@
 //! libopus resamples whatever a packet was coded at. Jitter, loss and mixing are the business of `campanile-media`.
 #![allow(unsafe_code)] // libopus is C; nothing outside this crate needs to be unsafe.
 
+mod silence;
+
+pub use silence::{RestingMicrophone, SILENCE, begins_rest};
+
 use opusic_sys as sys;
 use std::ffi::c_int;
 use std::ptr::NonNull;
@@ -171,6 +175,12 @@ impl Encoder {
     pub fn set_inband_fec(&mut self, loss_percent: u8) -> Result<(), OpusError> {
         self.set(sys::OPUS_SET_INBAND_FEC_REQUEST, c_int::from(loss_percent > 0))?;
         self.set(sys::OPUS_SET_PACKET_LOSS_PERC_REQUEST, c_int::from(loss_percent))
+    }
+
+    /// Whether silence, or what is taken for it, may become packets of one byte, which need not be sent but for the first
+    /// (DTX, discontinuous transmission): after 200 ms, and with a packet of some substance each 400 ms.
+    pub fn set_dtx(&mut self, on: bool) {
+        self.set(sys::OPUS_SET_DTX_REQUEST, c_int::from(on)).expect("every encoder knows both values");
     }
 
     /// The kind of sound to expect from now on.

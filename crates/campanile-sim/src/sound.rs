@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::f32::consts::TAU;
 
-use campanile_media::mix::{FRAME_SAMPLES, SILENCE};
+use campanile_media::mix::FRAME_SAMPLES;
 use campanile_opus::{
-    Application, Bandwidth, Channels, Decoder, Encoder, EncoderConfig, PACKET_SAMPLES_MAX, SAMPLE_RATE_HZ,
-    Signal,
+    Application, Bandwidth, Channels, Decoder, Encoder, EncoderConfig, PACKET_SAMPLES_MAX, RestingMicrophone,
+    SAMPLE_RATE_HZ, SILENCE, Signal,
 };
 
 /// Packets of a tone before it repeats.
@@ -25,6 +25,7 @@ const HEARD_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 2;
 pub(crate) struct Microphone {
     packets: Vec<Vec<u8>>,
     at: usize,
+    silence: RestingMicrophone,
 }
 
 impl Microphone {
@@ -49,16 +50,22 @@ impl Microphone {
             packet.truncate(bytes);
             packet
         };
-        Microphone { packets: (0..TONE_PACKETS).map(encode).skip(TONE_WARM_UP).collect(), at: 0 }
+        Microphone {
+            packets: (0..TONE_PACKETS).map(encode).skip(TONE_WARM_UP).collect(),
+            ..Microphone::default()
+        }
     }
 
-    /// The next packet and its level (RFC 6464); silence when muted, or without a tone.
-    pub(crate) fn next(&mut self, muted: bool) -> (&[u8], u8) {
+    /// The next packet and its level (RFC 6464); silence when muted, or without a tone, of which not all is sent if it `rests`
+    /// (DTX).
+    pub(crate) fn next(&mut self, muted: bool, rests: bool) -> Option<(&[u8], u8)> {
         if muted || self.packets.is_empty() {
-            return (&SILENCE, SILENCE_LEVEL_DB);
+            let packet = self.silence.next_packet();
+            return if rests { packet } else { Some(&SILENCE[..]) }.map(|packet| (packet, SILENCE_LEVEL_DB));
         }
+        self.silence.speak();
         self.at = (self.at + 1) % self.packets.len();
-        (&self.packets[self.at], TONE_LEVEL_DB)
+        Some((&self.packets[self.at], TONE_LEVEL_DB))
     }
 }
 
@@ -128,12 +135,12 @@ mod tests {
     fn a_tone_is_heard_at_its_pitch_and_not_elsewhere() {
         let (mut microphone, mut ear) = (Microphone::tone(600), Ear::new());
         for sequence in 0..50 {
-            ear.hear(sequence, microphone.next(false).0);
+            ear.hear(sequence, microphone.next(false, false).unwrap().0);
         }
         assert!((-12.0..-9.0).contains(&ear.level_db(600)), "{}", ear.level_db(600));
         assert!(ear.level_db(900) < -60.0, "{}", ear.level_db(900));
         for sequence in 50..100 {
-            ear.hear(sequence, microphone.next(true).0);
+            ear.hear(sequence, microphone.next(true, false).unwrap().0);
         }
         assert!(ear.level_db(600) < -80.0, "{}", ear.level_db(600));
     }

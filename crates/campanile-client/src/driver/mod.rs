@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
+use campanile_opus::RestingMicrophone;
 use campanile_wire::signaling::{ClientFrame, ServerFrame, StreamAllocation, StreamDescriptor, proto};
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use tokio::io::Interest;
@@ -76,7 +77,9 @@ struct AudioState {
     time: u64,
     position: usize,
     due: Option<Instant>,
-    last_sent: Option<Instant>,
+    /// When the last packet was due, sent or rested.
+    sent_until: Option<Instant>,
+    silence: RestingMicrophone,
 }
 
 #[derive(Default)]
@@ -109,6 +112,8 @@ struct Link {
     /// What the last SUBSCRIBE asked for.
     camera_offered: bool,
     camera_answered: bool,
+    /// The service asks that no silence be sent (DTX).
+    rests: bool,
     receiving: Vec<u32>,
     ping_id: u32,
     pinged: bool,
@@ -274,6 +279,7 @@ impl Driver {
             outstanding: None,
             camera_offered: false,
             camera_answered: false,
+            rests: false,
             receiving: Vec::new(),
             ping_id: 1,
             pinged: true,

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use aws_lc_rs::rand;
+use campanile_opus::SILENCE;
 
 use super::{AUDIO_INTERVAL, CATCH_UP_MAX, Driver, Link, SECOND};
 use crate::engine::{AudioOut, VideoOut};
-use crate::media::{AUDIO_PACKET_SAMPLES, AudioSource, SILENT_PACKET, VIDEO_CLOCK_HZ};
+use crate::media::{AUDIO_PACKET_SAMPLES, AudioSource, VIDEO_CLOCK_HZ};
 use crate::stamp::{Stamp, now_us};
 use crate::status::Stage;
 
@@ -39,7 +40,7 @@ impl Driver {
             };
             match packet {
                 Some((packet, level_db)) => self.send_audio(link, now, level_db, &packet),
-                None => self.send_audio(link, now, 127, &SILENT_PACKET),
+                None => self.send_silence(link, now),
             }
         }
         // Held up for longer than a microphone buffers: what was missed is gone.
@@ -49,7 +50,7 @@ impl Driver {
 
     /// RTP time goes on while nothing is sent.
     pub(super) fn skip_silence(&mut self, now: Instant) {
-        if let Some(last) = self.audio.last_sent {
+        if let Some(last) = self.audio.sent_until {
             let missed = (now - last).as_millis() as u64 / 20;
             if missed > 5 {
                 self.audio.time += (missed - 1) * AUDIO_PACKET_SAMPLES;
@@ -58,11 +59,26 @@ impl Driver {
     }
 
     pub(super) fn send_audio(&mut self, link: &mut Link, now: Instant, level_db: u8, payload: &[u8]) {
+        if self.muted {
+            return self.send_silence(link, now);
+        }
+        self.audio.silence.speak();
+        self.send_packet(link, now, level_db, Some(payload));
+    }
+
+    fn send_silence(&mut self, link: &mut Link, now: Instant) {
+        let packet = self.audio.silence.next_packet();
+        self.send_packet(link, now, 127, if link.rests { packet } else { Some(&SILENCE) });
+    }
+
+    /// The next 20 ms: a packet, or none.
+    fn send_packet(&mut self, link: &mut Link, now: Instant, level_db: u8, payload: Option<&[u8]>) {
         let Some(engine) = link.engine.as_mut().filter(|_| link.stage == Stage::Live) else { return };
-        let (payload, level_db) = if self.muted { (&SILENT_PACKET[..], 127) } else { (payload, level_db) };
-        engine.send_audio(now, AudioOut { time: self.audio.time, level_db, payload });
+        if let Some(payload) = payload {
+            engine.send_audio(now, AudioOut { time: self.audio.time, level_db, payload });
+        }
         self.audio.time += AUDIO_PACKET_SAMPLES;
-        self.audio.last_sent = Some(now);
+        self.audio.sent_until = Some(now);
     }
 
     pub(super) fn video_due(&mut self, link: &mut Link, now: Instant) {

@@ -178,6 +178,7 @@ impl Driver {
             tracing::warn!(%why, "the answer cannot be used");
             return Err(TaskFailed);
         }
+        link.rests = sdp.contains("usedtx=1");
         if link.stage == Stage::Subscribing {
             link.stage = Stage::Connecting;
             link.timings.answered = link.began.elapsed();

@@ -11,7 +11,7 @@
 
 use super::timing::Timing;
 use super::{AudioPacket, FRAME_SAMPLES};
-use campanile_opus::{has_fec, packet_samples};
+use campanile_opus::{begins_rest, has_fec, packet_samples};
 use std::time::Instant;
 
 /// Packets held for one leg. 64 cover the longest delay below even at 5 ms a packet, and bound a hostile sender to
@@ -32,7 +32,7 @@ const FAR_SAMPLES: i64 = 3 * FRAME_SAMPLES as i64;
 /// How long a quiet moment is waited for, to take samples out or put them in where nobody can hear it: 0.4 s.
 const PATIENCE_TICKS: u32 = 20;
 /// Silence after which packets are no longer expected, and the next ones fill the buffer anew: when concealment
-/// has faded out.
+/// has faded out. A sender that rests has said so.
 pub(super) const DRY_SAMPLES_MAX: usize = 8 * FRAME_SAMPLES;
 /// Packets that a decoder warms up on: the error left is a 256th, well under 1 dB, and a voice that is taken up costs a
 /// fifth of a millisecond, once.
@@ -118,6 +118,8 @@ pub(super) enum Step<'a> {
     Recover { from: &'a [u8], samples: usize },
     /// What belongs here has not arrived yet, and may never: to be concealed for as long as is needed now.
     Dry,
+    /// The sender has said that it has nothing to send for now (DTX).
+    Rest,
     /// Nothing is being played.
     Waiting,
 }
@@ -332,10 +334,14 @@ impl Jitter {
     /// What comes next; a packet, lost or not, is done with then.
     pub(super) fn step(&mut self) -> Step<'_> {
         if !matches!(self.state, State::Playing) {
-            return Step::Waiting;
+            return if self.rests() { Step::Rest } else { Step::Waiting };
         }
         loop {
             if self.next > self.highest {
+                if self.rests() {
+                    self.state = State::Waiting { fresh: false };
+                    return Step::Rest;
+                }
                 return Step::Dry;
             }
             let sequence = self.next;
@@ -391,7 +397,11 @@ impl Jitter {
         while self.passed > 0 {
             if self.next > self.highest {
                 let passed = std::mem::take(&mut self.passed) as usize;
-                self.ran_dry(passed);
+                if self.rests() {
+                    self.state = State::Waiting { fresh: false };
+                } else {
+                    self.ran_dry(passed);
+                }
                 return;
             }
             let held = self.held(self.next).map(|slot| slot.samples);
@@ -418,7 +428,7 @@ impl Jitter {
         let held = |sequence: &u64| self.held(*sequence).is_some_and(|slot| !slot.payload.is_empty());
         let first = self.next.saturating_sub(PRIMERS);
         let run = (first..self.next).rev().take_while(held).count() as u64;
-        let run = if self.state == State::Playing { run } else { 0 };
+        let run = if self.state == (State::Waiting { fresh: true }) { 0 } else { run };
         (self.next - run..self.next).filter_map(|sequence| Some(&self.held(sequence)?.payload[..]))
     }
 
@@ -476,6 +486,12 @@ impl Jitter {
         self.greatest = i64::MIN;
         self.watched_ticks = 0;
         self.due = None;
+    }
+
+    /// Whether the packet before the cursor was the last for a while.
+    fn rests(&self) -> bool {
+        let before = (self.next > self.floor).then(|| self.held(self.next - 1)).flatten();
+        before.is_some_and(|before| !before.payload.is_empty() && begins_rest(&before.payload))
     }
 
     fn held(&self, sequence: u64) -> Option<&Slot> {

@@ -33,10 +33,10 @@ use std::time::{Duration, Instant};
 use stream::Stream;
 use voice::Voice;
 
+pub use campanile_opus::SILENCE;
 pub use jitter::Quality;
 pub use level::Level;
 pub use profile::{Profile, announces_stereo};
-pub use stream::SILENCE;
 
 /// Samples of one tick: 20 ms at 48 kHz, one channel.
 pub const FRAME_SAMPLES: usize = 960;
@@ -234,7 +234,7 @@ impl Mixer {
 
     /// The Opus packet (20 ms) of the last tick for this listener. An unknown leg is sent silence.
     pub fn payload_for(&self, leg: LegId) -> &[u8] {
-        let Some(leg) = self.legs.get(&leg) else { return &stream::SILENCE };
+        let Some(leg) = self.legs.get(&leg) else { return &SILENCE };
         self.stream_of(leg).map_or(leg.profile.silence(), Stream::payload)
     }
 
@@ -244,7 +244,7 @@ impl Mixer {
     pub fn write_red_for(&self, leg: LegId, payload_type: u8, copies: usize, out: &mut Vec<u8>) {
         let leg = self.legs.get(&leg);
         let Some((leg, stream)) = leg.and_then(|leg| Some((leg, self.stream_of(leg)?))) else {
-            let silence = leg.map_or(&stream::SILENCE[..], |leg| leg.profile.silence());
+            let silence = leg.map_or(&SILENCE[..], |leg| leg.profile.silence());
             return red::write(out, payload_type, std::iter::empty(), silence);
         };
         let ticks = usize::try_from(self.ticks - leg.hears_since).unwrap_or(usize::MAX);

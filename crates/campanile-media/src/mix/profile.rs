@@ -94,7 +94,8 @@ impl Profile {
         Effort { signal, complexity, mode }
     }
 
-    pub(super) fn is_for_music(self) -> bool {
+    /// Whether it is for more than speech.
+    pub fn is_for_music(self) -> bool {
         matches!(self, Profile::Music | Profile::StereoMusic)
     }
 

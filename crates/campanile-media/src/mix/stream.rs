@@ -6,9 +6,6 @@ use super::profile::Profile;
 use super::{FRAME_SAMPLES, Sound};
 use campanile_opus::{Channels, Encoder, OpusError};
 
-/// 20 ms of digital silence in mono: a TOC byte (CELT, full band) and a frame whose silence flag is set, as the
-/// encoder itself makes it. It leaves a decoder where a fresh encoder expects it.
-pub const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 /// Packets before this tick's that can be sent once more (RFC 2198): two, which covers what loss is bearable at all.
 pub(super) const COPIES_MAX: usize = 2;
 

@@ -5,7 +5,9 @@ mod delay;
 mod hostile;
 mod mixing;
 mod network;
+
 mod packets;
+mod pauses;
 mod profiles;
 mod senders;
 mod streams;

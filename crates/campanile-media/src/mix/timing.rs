@@ -31,7 +31,7 @@ const FASTEST_SAMPLES: i64 = 5 * 48_000;
 /// A single packet counts as the time since the one before, but as no more than 40 ms: a radio link that is elsewhere for 50 ms
 /// every second is a pattern, one hold of 150 ms in 8 s is none.
 const HELD_UP_SAMPLES_MAX: i64 = 2 * FRAME_SAMPLES as i64;
-/// No packet for 200 ms: a stall, or a sender that had nothing to say. That is no jitter, and what follows is
+/// No packet for 200 ms, and the sender's clock does not say that it rested: a stall. That is no jitter, and what follows is
 /// measured afresh.
 const STALL_SAMPLES: i64 = 10 * FRAME_SAMPLES as i64;
 /// Timestamps are believed when they run at most this far ahead of the sequence: a minute of a sender's silence.
@@ -103,6 +103,7 @@ impl Timing {
                 place + if believable { by_clock } else { by_sequence }
             }
         };
+        let before = self.newest.map_or(place, |(_, before, _)| before);
         let anew = self.newest.is_none();
         if self.newest.is_none_or(|(newest, ..)| sequence > newest) {
             self.newest = Some((sequence, place, timestamp));
@@ -110,7 +111,7 @@ impl Timing {
         let gap = arrival - self.last_arrival;
         self.last_arrival = arrival;
         let transit = arrival - place;
-        if anew || gap > STALL_SAMPLES {
+        if anew || gap - (place - before) > STALL_SAMPLES {
             (self.fastest, self.fastest_before, self.fastest_since) = (transit, transit, arrival);
             return place;
         }

@@ -7,12 +7,16 @@ use super::FRAME_SAMPLES;
 use super::jitter::{Adjust, DRY_SAMPLES_MAX, Jitter, PRIMERS, Step};
 use super::sound::Sound;
 use campanile_opus::{Channels, Decoder, OpusError, PACKET_SAMPLES_MAX};
+use std::ops::Range;
 use std::time::Instant;
 
 /// Two frames (most of one may be taken out, or put in) less one sample, then the longest packet on top.
 const QUEUE_SAMPLES: usize = 2 * FRAME_SAMPLES + PACKET_SAMPLES_MAX;
-/// Concealment plays in full for 100 ms, then fades out by `DRY_SAMPLES_MAX`: longer, it is a drone and no speech.
-const CONCEAL_FULL_SAMPLES: usize = 4_800;
+/// Concealment of what was lost plays in full for 100 ms, then fades out: longer, it is a drone and no speech.
+const FADE_LOST: Range<usize> = 4_800..DRY_SAMPLES_MAX;
+/// The noise of a sender's room goes on while it rests (DTX) for 500 ms, then fades out within 100: a packet that renews it is
+/// due every 400.
+const FADE_REST: Range<usize> = 24_000..28_800;
 /// The ramp of a voice that comes or goes: 5 ms.
 const RAMP_SAMPLES: usize = 240;
 /// Where samples are taken out or put in, the sound before fades into the sound after for 10 ms.
@@ -37,8 +41,9 @@ pub(super) struct Voice {
     queued: usize,
     /// Where stereo is decoded to, left and right in turn.
     interleaved: Box<[f32]>,
-    /// Consecutive samples invented so far.
+    /// Consecutive samples invented so far, and when they fade out.
     concealed: usize,
+    fade: Range<usize>,
     /// How the last decoded packet was announced.
     claimed_db: Option<u8>,
     /// Packets until the decoder can be trusted with how loud things are.
@@ -62,6 +67,7 @@ impl Voice {
             queued: 0,
             interleaved: stereo(2 * PACKET_SAMPLES_MAX),
             concealed: 0,
+            fade: FADE_LOST,
             claimed_db: None,
             unsettled: 0,
             audible: false,
@@ -231,13 +237,10 @@ impl Voice {
                     self.conceal(jitter, missing);
                     jitter.ran_dry(missing);
                 }
+                Step::Rest => self.invent(wanted - self.queued, FADE_REST),
                 Step::Waiting => {
-                    self.concealed = DRY_SAMPLES_MAX;
-                    self.queue[self.queued..wanted].fill(0.0);
-                    if let Some(side) = self.side.get_mut(self.queued..wanted) {
-                        side.fill(0.0);
-                    }
-                    self.queued = wanted;
+                    self.concealed = FADE_LOST.end;
+                    self.invent(wanted - self.queued, FADE_LOST);
                 }
             }
         }
@@ -245,7 +248,7 @@ impl Voice {
 
     fn decode(&mut self, payload: &[u8], fec: bool, samples: usize) -> bool {
         let Some(samples) = self.decode_raw(Some(payload), fec, samples) else { return false };
-        let out_of_silence = self.concealed >= DRY_SAMPLES_MAX;
+        let out_of_silence = self.concealed >= self.fade.end;
         self.finish(samples, |i| {
             if out_of_silence && i < RAMP_SAMPLES { i as f32 / RAMP_SAMPLES as f32 } else { 1.0 }
         });
@@ -256,18 +259,24 @@ impl Voice {
 
     fn conceal(&mut self, jitter: &mut Jitter, samples: usize) {
         jitter.quality.concealed_samples += samples as u64;
+        self.invent(samples, FADE_LOST);
+    }
+
+    /// Goes on from what was decoded last, ever quieter in the course of `fade`.
+    fn invent(&mut self, samples: usize, fade: Range<usize>) {
         let concealed = self.concealed;
-        if concealed >= DRY_SAMPLES_MAX || self.decode_raw(None, false, samples).is_none() {
+        if concealed >= fade.end || self.decode_raw(None, false, samples).is_none() {
             self.queue[self.queued..self.queued + samples].fill(0.0);
             if let Some(side) = self.side.get_mut(self.queued..self.queued + samples) {
                 side.fill(0.0);
             }
         }
         self.finish(samples, |i| {
-            let fading = (concealed + i).saturating_sub(CONCEAL_FULL_SAMPLES) as f32;
-            (1.0 - fading / (DRY_SAMPLES_MAX - CONCEAL_FULL_SAMPLES) as f32).max(0.0)
+            let fading = (concealed + i).saturating_sub(fade.start) as f32;
+            (1.0 - fading / fade.len() as f32).max(0.0)
         });
         self.concealed += samples;
+        self.fade = fade;
     }
 
     /// Decodes to the end of the queue, without counting it in. Exactly `samples` are asked for unless a packet is

@@ -24,6 +24,8 @@ pub(super) struct AudioOut {
     pub(super) timestamp: u32,
     pub(super) packets: u32,
     pub(super) bytes: u32,
+    /// The server asks that no silence be sent (DTX).
+    pub(super) rests: bool,
 }
 
 #[derive(Debug)]
@@ -120,17 +122,18 @@ impl Client {
         let Some(audio) = &mut connection.audio_out else { return };
         while now >= audio.due {
             audio.due += AUDIO_INTERVAL;
-            let (payload, level) = microphone.next(*muted);
+            let timestamp = audio.timestamp;
+            audio.timestamp = audio.timestamp.wrapping_add(AUDIO_SAMPLES);
+            let Some((payload, level)) = microphone.next(*muted, audio.rests) else { continue };
             let mut packet = Vec::with_capacity(payload.len() + 20);
             let number = connection.transport_sequence.to_be_bytes();
             connection.transport_sequence = connection.transport_sequence.wrapping_add(1);
             let (first, level) = (audio.packets == 0, [level]);
             let extensions: [(u8, &[u8]); 2] = [(AUDIO_LEVEL, &level), (TRANSPORT_CC, &number)];
             let ssrc = connection.ssrc;
-            rtp::write_header(&mut packet, OPUS, first, audio.sequence, audio.timestamp, ssrc, &extensions);
+            rtp::write_header(&mut packet, OPUS, first, audio.sequence, timestamp, ssrc, &extensions);
             packet.extend_from_slice(payload);
             audio.sequence = audio.sequence.wrapping_add(1);
-            audio.timestamp = audio.timestamp.wrapping_add(AUDIO_SAMPLES);
             audio.packets += 1;
             audio.bytes += payload.len() as u32;
             out.push(Out::Datagram(packet));

@@ -305,6 +305,7 @@ impl Client {
                     timestamp: self.rng.next_u32(),
                     packets: 0,
                     bytes: 0,
+                    rests: text.contains("usedtx=1"),
                 });
             }
         }

@@ -36,6 +36,7 @@ impl Line {
                 self.jitter.ran_dry(FRAME_SAMPLES);
                 "x".into()
             }
+            Step::Rest => "z".into(),
             Step::Waiting => "-".into(),
         }
     }

@@ -23,7 +23,7 @@ fn one_speaker_alone_hears_exact_silence_and_is_heard() {
     world.run(100);
     assert!(world.hears_db(BOB, 440.0, 50) > -12.0);
     assert!(peak(&world.client(ANN).heard) < 1e-20);
-    assert!(world.client(ANN).payload_lengths.iter().all(|length| *length == stream::SILENCE.len()));
+    assert!(world.client(ANN).payload_lengths.iter().all(|length| *length == SILENCE.len()));
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn legs_come_and_go_at_any_moment() {
     world.join(BOB, tone(900.0, 0.3));
     world.run(30);
     world.mixer.remove(ANN);
-    assert_eq!(world.mixer.payload_for(LegId(1_000)), stream::SILENCE);
+    assert_eq!(world.mixer.payload_for(LegId(1_000)), SILENCE);
     world.run(30);
     assert_eq!(peak(&world.mixer.mix_for(BOB)), 0.0);
     world.join(ANN, tone(440.0, 0.3));

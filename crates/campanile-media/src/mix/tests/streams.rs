@@ -9,7 +9,7 @@ fn silence_is_exact_and_never_stops() {
     world.join(ANN, silence());
     world.join(BOB, silence());
     assert!(world.mixer.is_idle());
-    assert_eq!(world.mixer.payload_for(ANN), stream::SILENCE);
+    assert_eq!(world.mixer.payload_for(ANN), SILENCE);
     world.run(50);
     assert!(world.mixer.is_idle());
     for leg in [ANN, BOB] {

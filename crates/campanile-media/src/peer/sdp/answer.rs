@@ -54,6 +54,8 @@ pub enum Role {
     Audio {
         /// The mix's SSRC.
         ssrc: u32,
+        /// Ask the client to send nothing while there is nothing to say (DTX: `usedtx`, RFC 7587 section 6.1).
+        dtx: bool,
     },
     /// Nothing for now: a camera that is off, a subscription to a stream that is gone.
     Inactive,
@@ -262,7 +264,7 @@ fn negotiate(section: &Section, role: Role) -> Negotiated {
             pt: offered.pt,
             rtx_pt: offered.rtx_pt.filter(|pt| is_usable_pt(*pt)),
             codec: offered.codec,
-            fmtp: answered_fmtp(offered),
+            fmtp: answered_fmtp(offered, role),
         });
     }
     if role == (Role::ReceiveVideo { both_ways: false }) {
@@ -343,11 +345,16 @@ fn takes_extension(section: &Section, role: Role, extension: &OfferedExtension) 
 const START_BITRATE: &str = "x-google-start-bitrate=1000";
 
 /// The format parameters to answer with. Clients compare them with their own letter by letter, apart from the start
-/// bitrate, so they go back exactly as they came.
-pub(super) fn answered_fmtp(offered: &OfferedCodec) -> Option<String> {
+/// bitrate and what a receiver may wish of Opus, so they go back exactly as they came.
+pub(super) fn answered_fmtp(offered: &OfferedCodec, role: Role) -> Option<String> {
     match (offered.codec, offered.fmtp.as_deref()) {
-        // Clients add their audio profile to this line, and only where there is one.
-        (Codec::Opus, None) => Some("minptime=10;useinbandfec=1".to_owned()),
+        (Codec::Opus, fmtp) => {
+            // Clients add their audio profile to this line, and only where there is one.
+            let fmtp = fmtp.unwrap_or("minptime=10;useinbandfec=1");
+            let says = super::fmtp_parameter(fmtp, "usedtx").is_some();
+            let asks = matches!(role, Role::Audio { dtx: true, .. }) && !says;
+            Some(if asks { format!("{fmtp};usedtx=1") } else { fmtp.to_owned() })
+        }
         // With a line, a client sending AV1 subscribes again on every index.
         (Codec::Av1, _) => None,
         (Codec::Vp8 | Codec::Vp9 { .. } | Codec::H264 { .. }, fmtp) => Some(match fmtp {
@@ -469,7 +476,7 @@ impl Lines {
         if negotiated.direction.sends() {
             let has_rtx = negotiated.codecs.iter().any(|codec| codec.rtx_pt.is_some());
             match role {
-                Role::Audio { ssrc } => self.ssrcs(ssrc, None, cname),
+                Role::Audio { ssrc, .. } => self.ssrcs(ssrc, None, cname),
                 Role::SendVideo { ssrc, rtx_ssrc } => self.ssrcs(ssrc, has_rtx.then_some(rtx_ssrc), cname),
                 Role::ReceiveVideo { .. } | Role::Inactive => {}
             }

@@ -460,7 +460,7 @@ pub mod fuzz {
             candidates: super::Candidates { udp: Some(candidate), tcp: Some(candidate) },
         };
         let roles = [
-            Role::Audio { ssrc: 1 },
+            Role::Audio { ssrc: 1, dtx: true },
             Role::Inactive,
             Role::ReceiveVideo { both_ways: true },
             Role::SendVideo { ssrc: 2, rtx_ssrc: 3 },

@@ -31,7 +31,7 @@ fn local() -> LocalTransport<'static> {
 /// What a meeting would do: audio both ways, the camera in, everything received out, SSRCs by mid.
 fn usual_role(section: &Section) -> Role {
     match section.kind {
-        SectionKind::Audio => Role::Audio { ssrc: 1000 },
+        SectionKind::Audio => Role::Audio { ssrc: 1000, dtx: false },
         _ if section.mid == "1" => Role::ReceiveVideo { both_ways: true },
         _ => {
             let mid: u32 = section.mid.parse().unwrap_or(99);

@@ -125,6 +125,18 @@ fn opus_always_has_format_parameters_as_the_client_offered_them() {
 }
 
 #[test]
+fn a_client_that_speaks_is_asked_to_send_no_silence() {
+    let check = |fmtp: &str, expected: &str| {
+        let offer = parse(&with_once(AUDIO_ONLY, "a=fmtp:111 minptime=10;useinbandfec=1\r\n", fmtp));
+        let answer = answer(&offer, &local(), |_| Role::Audio { ssrc: 1, dtx: true }, "c");
+        assert_eq!(lines(&answer, 0, "a=fmtp:111"), [expected]);
+    };
+    check("", "a=fmtp:111 minptime=10;useinbandfec=1;usedtx=1");
+    check("a=fmtp:111 minptime=10\r\n", "a=fmtp:111 minptime=10;usedtx=1");
+    check("a=fmtp:111 usedtx=0;minptime=10\r\n", "a=fmtp:111 usedtx=0;minptime=10");
+}
+
+#[test]
 fn red_is_answered_first_where_it_is_offered_of_that_opus() {
     for offer in ALL {
         let answer = usual(offer);
@@ -189,16 +201,16 @@ fn directions_never_promise_more_than_was_offered() {
     check("recvonly", send, SendOnly);
     check("sendonly", send, Inactive);
     check("inactive", send, Inactive);
-    check("sendrecv", Role::Audio { ssrc: 1 }, SendRecv);
-    check("sendonly", Role::Audio { ssrc: 1 }, RecvOnly);
-    check("recvonly", Role::Audio { ssrc: 1 }, SendOnly);
-    check("inactive", Role::Audio { ssrc: 1 }, Inactive);
+    check("sendrecv", Role::Audio { ssrc: 1, dtx: false }, SendRecv);
+    check("sendonly", Role::Audio { ssrc: 1, dtx: false }, RecvOnly);
+    check("recvonly", Role::Audio { ssrc: 1, dtx: false }, SendOnly);
+    check("inactive", Role::Audio { ssrc: 1, dtx: false }, Inactive);
     check("sendrecv", Role::Inactive, Inactive);
 }
 
 #[test]
 fn a_role_of_the_wrong_kind_is_inactive() {
-    let answer = answer(&parse(CAMERA), &local(), |_| Role::Audio { ssrc: 1 }, "c");
+    let answer = answer(&parse(CAMERA), &local(), |_| Role::Audio { ssrc: 1, dtx: false }, "c");
     assert_eq!(answer.sections[1].direction, Direction::Inactive);
     assert!(lines(&answer, 1, "a=ssrc").is_empty());
 }
@@ -359,7 +371,7 @@ fn format_parameters_are_answered_as_clients_compare_them() {
             feedback: vec![],
             rtx_pt: None,
         };
-        assert_eq!(super::answer::answered_fmtp(&offered).as_deref(), expected);
+        assert_eq!(super::answer::answered_fmtp(&offered, Role::Inactive).as_deref(), expected);
     };
     let start = "x-google-start-bitrate=1000";
     check(Codec::Vp8, None, Some(start));
