@@ -325,21 +325,21 @@ impl MediaLink {
     ///
     /// The mix tells how its clock goes with that of the pictures: what was said at `now` will leave `sound_delay` samples
     /// later than what was shown, in a packet of that much higher a timestamp. `video` is what was sent on each downlink.
-    /// Returns the share of the microphone's packets lost since the last report, 0 to 255 for all.
+    /// Returns how many packets of the microphone's were expected since the last report, and lost.
     pub(crate) fn send_reports(
         &mut self,
         now: Instant,
         ntp: u64,
         sound_delay: u32,
         video: &[(u32, SenderInfo)],
-    ) -> Option<u8> {
+    ) -> Option<(u64, u64)> {
         let mut blocks = Vec::with_capacity(self.routes.len());
         let mut microphone = None;
         for reception in &mut self.routes {
-            let Some(block) = reception.stats.report(now) else { continue };
             if reception.route == Route::Audio {
-                microphone = Some(block.fraction_lost);
+                microphone = Some(reception.stats.since_report());
             }
+            let Some(block) = reception.stats.report(now) else { continue };
             blocks.push(block);
         }
         let (audio, local_ssrc, cname) = (&self.audio, self.local_ssrc, self.cname.as_str());

@@ -1,6 +1,6 @@
 //! Who is here, who is muted, who speaks: AUDIO_STREAM_ID_INFO and AUDIO_METADATA (signaling specification, 6.1, 6.2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use campanile_media::mix::LegId;
 use campanile_wire::signaling::{AudioAttendeeState, AudioStreamIdInfo, ServerFrame, SignalStrength};
@@ -13,9 +13,13 @@ use crate::service::Cx;
 pub(crate) const SILENT_DB: u8 = 42;
 /// Stands for nobody: an entry that silences everybody not listed.
 const NOBODY: u32 = 0;
-/// Loss, in 256ths of the last second's packets, from which the signal counts as weak (4 %), and as gone (20 %).
-const WEAK_LOSS: u8 = 10;
-const GONE_LOSS: u8 = 51;
+/// Loss, in percent of the last packets, from which the signal counts as weak, and as gone.
+const WEAK_LOSS: u64 = 4;
+const GONE_LOSS: u64 = 20;
+/// The last packets are those of the last second, or of as many as it takes to have so many: of a client that rests (DTX) five
+/// come in a second, one of which says little.
+const TELLING_PACKETS: u64 = 40;
+const TELLING_SECONDS: usize = 10;
 
 /// What the last levels said, so that changes are said once more and silence only once.
 #[derive(Debug, Default)]
@@ -23,13 +27,24 @@ pub(crate) struct Levels {
     somebody_was_heard: bool,
     /// Audio stream id to signal strength, of those whose signal is not good.
     impaired: BTreeMap<u32, SignalStrength>,
+    /// The same to packets expected and lost, second by second.
+    losses: BTreeMap<u32, VecDeque<(u64, u64)>>,
     was_impaired: Vec<u32>,
 }
 
 impl Levels {
-    /// Takes the share of one attendee's packets lost in the last second, 0 to 255 for all.
-    pub(crate) fn note_loss(&mut self, audio_stream_id: u32, fraction_lost: u8) {
-        let signal = match fraction_lost {
+    /// Takes how many of one attendee's packets were expected in the last second, and lost.
+    pub(crate) fn note_loss(&mut self, audio_stream_id: u32, expected: u64, lost: u64) {
+        let seconds = self.losses.entry(audio_stream_id).or_default();
+        seconds.push_back((expected, lost));
+        let expected_in = |seconds: &VecDeque<(u64, u64)>, from| -> u64 {
+            seconds.iter().skip(from).map(|(expected, _)| expected).sum()
+        };
+        while seconds.len() > TELLING_SECONDS || expected_in(seconds, 1) >= TELLING_PACKETS {
+            seconds.pop_front();
+        }
+        let lost: u64 = seconds.iter().map(|(_, lost)| lost).sum();
+        let signal = match (100 * lost).checked_div(expected_in(seconds, 0)).unwrap_or(0) {
             GONE_LOSS.. => SignalStrength::Lost,
             WEAK_LOSS.. => SignalStrength::Weak,
             _ => SignalStrength::Full,
@@ -39,12 +54,14 @@ impl Levels {
                 self.was_impaired.push(audio_stream_id);
             }
         } else {
+            self.was_impaired.retain(|id| *id != audio_stream_id);
             self.impaired.insert(audio_stream_id, signal);
         }
     }
 
     fn forget(&mut self, audio_stream_id: u32) {
         self.impaired.remove(&audio_stream_id);
+        self.losses.remove(&audio_stream_id);
         self.was_impaired.retain(|id| *id != audio_stream_id);
     }
 
@@ -143,13 +160,31 @@ mod tests {
     #[test]
     fn trap_29_the_impaired_are_repeated_and_recovery_is_said() {
         let mut levels = Levels::default();
-        levels.note_loss(3, 30);
+        levels.note_loss(3, 50, 5);
         assert_eq!(entries(&mut levels, &[]), [(3, None, Some(1))]);
         assert_eq!(entries(&mut levels, &[(1, 10)]), [(1, Some(10), None), (3, None, Some(1))]);
-        levels.note_loss(3, 200);
+        levels.note_loss(3, 50, 40);
         assert_eq!(entries(&mut levels, &[(3, 10)]), [(3, Some(10), Some(0))]);
-        levels.note_loss(3, 0);
+        levels.note_loss(3, 50, 0);
         assert_eq!(entries(&mut levels, &[(3, 10)]), [(3, Some(10), Some(2))]);
         assert_eq!(entries(&mut levels, &[(3, 10)]), [(3, Some(10), None)]);
+    }
+
+    #[test]
+    fn one_packet_lost_of_the_few_of_a_client_that_rests_is_no_weak_signal() {
+        let signal_after = |losses: [u64; 8]| {
+            let mut levels = Levels::default();
+            // It spoke before, and then rests.
+            levels.note_loss(3, 50, 0);
+            losses.iter().for_each(|lost| levels.note_loss(3, 5, *lost));
+            entries(&mut levels, &[]).first().and_then(|(.., signal)| *signal)
+        };
+        assert_eq!(signal_after([0, 0, 0, 0, 0, 1, 0, 0]), None);
+        assert_eq!(signal_after([0, 0, 0, 0, 0, 0, 2, 2]), Some(1));
+        assert_eq!(signal_after([0, 1, 1, 2, 1, 2, 2, 2]), Some(0));
+        assert_eq!(signal_after([3, 0, 0, 0, 0, 0, 0, 0]), Some(1));
+        let mut levels = Levels::default();
+        (0..100).for_each(|_| levels.note_loss(3, 0, 0));
+        assert_eq!(levels.losses[&3].len(), TELLING_SECONDS);
     }
 }

@@ -348,8 +348,8 @@ impl Meeting {
                 }));
             }
             let microphone = link.send_reports(cx.now, cx.clock.ntp(cx.now), sound_delay, &sent);
-            if let (Some(fraction_lost), Some(number)) = (microphone, session.stage_number()) {
-                self.levels.note_loss(number, fraction_lost);
+            if let (Some((expected, lost)), Some(number)) = (microphone, session.stage_number()) {
+                self.levels.note_loss(number, expected, lost);
             }
         }
         self.seconds += 1;

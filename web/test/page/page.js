@@ -437,6 +437,19 @@ async function stats(...types) {
   return [...report.values()].filter(one => types.includes(one.type));
 }
 
+/** By how many packets a second a counter of sound grows, over three seconds. */
+async function soundPerSecond(type, counter) {
+  const count = async () => (await stats(type)).find(one => one.kind === 'audio');
+  let first;
+  while (!(first = await count())?.[counter]) await new Promise(requestAnimationFrame);
+  let last = first;
+  while (last.timestamp - first.timestamp < 3000) {
+    last = await count();
+    await new Promise(requestAnimationFrame);
+  }
+  return ((last[counter] - first[counter]) * 1000) / (last.timestamp - first.timestamp);
+}
+
 /** What this page sends as video, by the newest statistics: `{codec, mode, width, height, fps, targetKbps}` of each stream. */
 async function sending() {
   const report = await peers.at(-1).getStats();
@@ -457,7 +470,7 @@ const framesIn = type => frames.filter(one => !one.out && one.type === type).len
 
 const lab = {
   sdk, frames, sockets, peers, events, tiles, volumes,
-  prepare, join, cameraOn, cameraOff, shareOn, shareFilm, watchFilm, watchOwnFilm, hear, hearSides, hearNow, see, readTile, stats, sending, framesOut, framesIn,
+  prepare, join, cameraOn, cameraOff, shareOn, shareFilm, watchFilm, watchOwnFilm, hear, hearSides, hearNow, see, readTile, stats, soundPerSecond, sending, framesOut, framesIn,
   get av() { return av; },
   get marks() { return marks; },
   get session() { return session; },

@@ -73,20 +73,23 @@ test('trap 24: fifty packets a second come even when nobody speaks', async t => 
   const meeting = new Gathering(t);
   const ann = await meeting.join('ann', { muted: true });
   await meeting.join('bob', { muted: true });
-  const perSecond = await ann.ask(async () => {
-    const count = async () => (await lab.stats('inbound-rtp')).find(one => one.kind === 'audio');
-    let first;
-    while (!(first = await count())?.packetsReceived) await new Promise(requestAnimationFrame);
-    let last = first;
-    while (last.timestamp - first.timestamp < 3000) {
-      last = await count();
-      await new Promise(requestAnimationFrame);
-    }
-    return ((last.packetsReceived - first.packetsReceived) * 1000) / (last.timestamp - first.timestamp);
-  });
+  const perSecond = await ann.ask(() => lab.soundPerSecond('inbound-rtp', 'packetsReceived'));
   t.diagnostic(`${perSecond.toFixed(1)} packets a second`);
   assert.ok(perSecond > 47 && perSecond < 53, `${perSecond} packets a second`);
   assert.equal(await ann.ask(() => lab.count('poor')), 0);
+});
+
+test('silence is hardly sent, and whoever speaks after it is heard', async t => {
+  const meeting = new Gathering(t);
+  const ann = await meeting.join('ann', { tone: ANN_HZ });
+  const bob = await meeting.join('bob', { tone: BOB_HZ, muted: true });
+  await bob.hearsOnly(ANN_HZ, BOB_HZ);
+  const sent = person => person.ask(() => lab.soundPerSecond('outbound-rtp', 'packetsSent'));
+  const [speaking, silent] = await Promise.all([sent(ann), sent(bob)]);
+  t.diagnostic(`speaking ${speaking.toFixed(1)}, muted ${silent.toFixed(1)} packets a second`);
+  assert.ok(speaking > 47 && silent > 1 && silent < 10, `speaking ${speaking}, muted ${silent} packets a second`);
+  await bob.ask(() => lab.av.realtimeUnmuteLocalAudio());
+  await ann.hearsOnly(BOB_HZ, ANN_HZ);
 });
 
 test('trap 37: RED is offered first, answered first, and sent', async t => {

@@ -80,12 +80,9 @@ impl ReceptionStats {
 
     /// The block for the next report, which begins the interval of the one after. `None` before the first packet.
     pub fn report(&mut self, now: Instant) -> Option<ReportBlock> {
+        let (expected_now, lost_now) = self.since_report();
         let run = self.run.as_mut()?;
-        let expected = run.expected();
-        let expected_now = expected - run.expected_at_report;
-        let received_now = run.received - run.received_at_report;
-        (run.expected_at_report, run.received_at_report) = (expected, run.received);
-        let lost_now = expected_now.saturating_sub(received_now);
+        (run.expected_at_report, run.received_at_report) = (run.expected(), run.received);
         // All lost would be 256/256, which a byte cannot say.
         let fraction_lost = (lost_now * 256).checked_div(expected_now).unwrap_or(0).min(255) as u8;
         let (lsr, dlsr) = match self.sender_report {
@@ -104,6 +101,15 @@ impl ReceptionStats {
             lsr,
             dlsr,
         })
+    }
+
+    /// Packets expected since the last report, and how many of them are missing.
+    pub fn since_report(&self) -> (u64, u64) {
+        let since = |run: &Run| {
+            let expected = run.expected() - run.expected_at_report;
+            (expected, expected.saturating_sub(run.received - run.received_at_report))
+        };
+        self.run.as_ref().map_or((0, 0), since)
     }
 
     /// Packets received so far, duplicates included.
