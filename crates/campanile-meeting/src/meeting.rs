@@ -77,6 +77,8 @@ pub(crate) struct Meeting {
     /// Numbers that stand for attendees in the mixer, so that nobody hears their own content share.
     owners: BTreeMap<AttendeeId, u32>,
     pub(crate) next_tick: Instant,
+    /// How much sooner that may be if there is something to forward anyway: it spares a wake-up, and nobody hears it.
+    early: Duration,
     /// Since when packets wait to be forwarded, which they are with the next tick: more may come with them.
     pub(crate) fresh_since: Option<Instant>,
     /// When paced packets may leave.
@@ -124,6 +126,7 @@ impl Meeting {
             owners: BTreeMap::new(),
             began: now + phase,
             next_tick: now + phase,
+            early: Duration::ZERO,
             fresh_since: None,
             release_at: None,
             ticks: 0,
@@ -155,6 +158,7 @@ impl Meeting {
     /// Media begins: the heartbeat quickens at once.
     pub(crate) fn next_tick_soon(&mut self, now: Instant) {
         self.next_tick = self.next_tick.min(now + TICK);
+        self.early = Duration::ZERO;
     }
 
     pub(crate) fn peer(&mut self, session: SessionId) -> Option<&mut Peer> {
@@ -288,12 +292,14 @@ impl Meeting {
         if self.release_at.is_some_and(|at| at <= cx.now) {
             self.release_paced(cx);
         }
-        if cx.now < self.next_tick {
+        if cx.now + self.early < self.next_tick {
             return;
         }
         let has_media = self.sessions.values().any(|session| session.link.is_some());
         let due = self.next_tick;
-        self.next_tick = (due + self.pace(has_media)).max(cx.now - LAG_MAX);
+        let pace = self.pace(has_media);
+        self.next_tick = (due + pace).max(cx.now - LAG_MAX);
+        self.early = pace.saturating_sub(TICK);
         // Whatever is due every so often is due once, however many ticks have been left out.
         let ticks = (due.saturating_duration_since(self.began).as_nanos() / TICK.as_nanos()) as u64;
         let before = std::mem::replace(&mut self.ticks, ticks);

@@ -39,13 +39,13 @@ const MAILBOX_MAX: usize = 512;
 const FRAMES_PER_TURN: usize = 64;
 /// Batches of datagrams taken in one turn, likewise.
 const BATCHES_PER_TURN: usize = 4;
-/// Turns begin at least so far apart, unless something is due: what comes meanwhile is taken together, which spares a wake-up
-/// for each datagram of a busy meeting. A packet is late by this at most. Who gets a whole batch in a turn has no need to wait
-/// for more, and the socket's buffer might not hold it.
+/// Turns begin at least so far apart: what comes meanwhile, or is due, is taken together, which spares a wake-up for each
+/// datagram of a busy meeting and for each meeting of many. A packet or a timer is late by this at most. Who gets a whole batch
+/// in a turn has no need to wait for more, and the socket's buffer might not hold it.
 const TURN: Duration = Duration::from_millis(1);
-/// Where turns are closer together than this, something will have come by the next, so the worker rests before it polls; else
-/// it polls first.
-const BUSY: Duration = Duration::from_millis(2);
+/// Where two turns took less than this, something will have come by the next, so the worker rests before it polls; else it
+/// polls first. One turn after another is no sign of that: a frame's packets often come in two.
+const BUSY: Duration = Duration::from_millis(4);
 
 const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -251,10 +251,11 @@ impl Worker {
         // The poll tells only of changes: what could not be finished in one turn goes on in the next.
         let (mut more, mut full, mut busy) = (true, false, false);
         let mut began = Instant::now();
+        let mut began_before = began;
         loop {
             let may_rest = !more && !full;
             if may_rest && busy {
-                self.rest(began);
+                rest(began);
             }
             let timeout = if more { Some(Duration::ZERO) } else { self.until_timeout() };
             if let Err(error) = poll.poll(&mut events, timeout)
@@ -264,11 +265,11 @@ impl Worker {
                 return;
             }
             if may_rest && !busy {
-                self.rest(began);
+                rest(began);
             }
             let now = Instant::now();
-            busy = now - began < BUSY;
-            began = now;
+            busy = now - began_before < BUSY;
+            (began_before, began) = (began, now);
             let readable = more || full || events.iter().any(|event| event.token() == SOCKET);
             for event in &events {
                 self.tcp.note(now, event);
@@ -284,15 +285,6 @@ impl Worker {
             self.tcp.sweep(now);
             self.pass_time();
             self.drain();
-        }
-    }
-
-    /// Waits until a turn's time has passed since the last began, or something is due.
-    fn rest(&self, began: Instant) {
-        let rest = TURN.saturating_sub(began.elapsed());
-        let rest = self.until_timeout().map_or(rest, |due| rest.min(due));
-        if !rest.is_zero() {
-            std::thread::sleep(rest);
         }
     }
 
@@ -438,6 +430,14 @@ impl Worker {
             }
         }
         self.udp.flush();
+    }
+}
+
+/// Waits until a turn's time has passed since the last began.
+fn rest(began: Instant) {
+    let rest = TURN.saturating_sub(began.elapsed());
+    if !rest.is_zero() {
+        std::thread::sleep(rest);
     }
 }
 
