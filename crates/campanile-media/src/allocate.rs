@@ -2,8 +2,8 @@
 //!
 //! First everybody gets the lowest rung of their ladder, the most important first; then the rungs above are climbed, again
 //! by importance and within the same importance by turns. What does not fit at all is paused. A rung that a subscription
-//! has already needs no margin, a higher one does: so a picture does not flicker between two. What is sent and does not fit
-//! any more takes what is less important along: an estimate made in congestion is low, and once that is gone there may be
+//! has already needs no margin, a higher one does: so a picture does not flicker between two. What was paused needs one, too,
+//! unless it has been patient. What is sent and does not fit any more takes what is less important along: an estimate made in congestion is low, and once that is gone there may be
 //! room.
 
 use crate::forward::Rung;
@@ -29,6 +29,8 @@ pub struct Ask<'a> {
     pub follows: bool,
     /// It was paused a moment ago: it rests, and its room is kept free of what is less important and has not begun.
     pub rests: bool,
+    /// It has rested for long, and comes back where it just fits.
+    pub tries: bool,
 }
 
 /// What there is to share.
@@ -82,7 +84,7 @@ pub fn allocate(asks: &[Ask<'_>], budget: Option<Budget>) -> Vec<Option<usize>> 
         let mut climbing = true;
         while std::mem::take(&mut climbing) {
             for &at in peers {
-                let (ask, Some(rung)) = (&asks[at], rungs[at]) else { continue };
+                let (ask, Some(rung)) = (&Ask { tries: false, ..asks[at] }, rungs[at]) else { continue };
                 let Some(next) = next_rung(ask, Some(rung)) else { continue };
                 let before = ask.ladder[rung].bitrate;
                 if with_margin(ask, next).saturating_sub(before) <= left {
@@ -107,7 +109,8 @@ fn next_rung(ask: &Ask<'_>, above: Option<usize>) -> Option<usize> {
 /// What must be free for this rung.
 fn with_margin(ask: &Ask<'_>, rung: usize) -> Bitrate {
     let cost = ask.ladder[rung].bitrate;
-    if ask.current.is_some_and(|current| rung <= current) { cost } else { cost.scaled(MARGIN) }
+    let needs_none = ask.current.map_or(ask.tries, |current| rung <= current);
+    if needs_none { cost } else { cost.scaled(MARGIN) }
 }
 
 #[cfg(test)]
@@ -127,7 +130,7 @@ mod tests {
 
     fn ask(ladder: &[Rung], priority: u32, current: Option<usize>) -> Ask<'_> {
         let wanted = Some(ladder.len() - 1);
-        Ask { priority, ladder, wanted, current, follows: false, rests: false }
+        Ask { priority, ladder, wanted, current, follows: false, rests: false, tries: false }
     }
 
     fn limited(kbps: u64) -> Option<Budget> {
@@ -168,6 +171,8 @@ mod tests {
         check(Some(0), 200, Some(0));
         check(None, 229, None);
         check(None, 230, Some(0));
+        let tries = |kbps| allocate(&[Ask { tries: true, ..ask(&cameras, 1, None) }], limited(kbps));
+        assert_eq!([tries(199), tries(200), tries(689)], [[None], [Some(0)], [Some(0)]]);
     }
 
     #[test]

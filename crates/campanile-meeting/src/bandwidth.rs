@@ -22,14 +22,20 @@ use crate::source::{Source, Subscriber};
 
 /// A subscription that was paused for want of bandwidth stays so for at least this long.
 const REST: Duration = Duration::from_secs(3);
+/// After so long it comes back also where it just fits, without the room to spare that it would need before. Each time that
+/// it is paused again soon it waits for twice as long.
+const TRY_AFTER: Duration = Duration::from_secs(6);
+const TRY_AFTER_MAX: Duration = Duration::from_secs(96);
+/// What has lasted for so long was no failure.
+const LASTS: Duration = Duration::from_secs(30);
 /// Less is given only when it has been too much for this long: an estimate may be wrong for a moment.
 const GRACE: Duration = Duration::from_millis(700);
 /// Below this share of what is sent, an estimate is not wrong by chance.
 const SEVERE: f64 = 0.7;
 /// The same for nothing at all: just after congestion an estimate is lower than the network.
 const PAUSE_GRACE: Duration = Duration::from_millis(2500);
-/// When something has been paused, the rest goes on for so long: only when the queues have drained does it show whether there
-/// is room enough.
+/// When something has been paused or comes back, the rest goes on for so long: only when the queues have drained, after a
+/// keyframe too, does it show whether there is room enough.
 const RELIEF: Duration = Duration::from_secs(5);
 /// Paced packets that wait for longer than this are more than the network bears: what comes next is not sent.
 const BACKLOG_MAX: Duration = Duration::from_millis(250);
@@ -44,7 +50,11 @@ pub(crate) struct Share {
     /// The larger, the more important.
     pub(crate) priority: u32,
     state: ShareState,
-    rests_until: Option<Instant>,
+    /// When it was paused last, and when it came back.
+    paused_at: Option<Instant>,
+    resumed_at: Option<Instant>,
+    /// How long it waits, once paused, before it comes back where it just fits.
+    tries_after: Duration,
     /// Since when it has had more than it should.
     excess_since: Option<Instant>,
     /// The client has been told that it is paused.
@@ -79,7 +89,9 @@ impl Share {
         Share {
             priority,
             state: ShareState::Whole,
-            rests_until: None,
+            paused_at: None,
+            resumed_at: None,
+            tries_after: TRY_AFTER,
             excess_since: None,
             told_paused: false,
         }
@@ -87,9 +99,24 @@ impl Share {
 
     fn pause(&mut self, now: Instant) {
         if self.state != ShareState::Paused {
+            let is_soon = self.resumed_at.is_some_and(|at| now < at + LASTS);
+            self.tries_after = if is_soon { (2 * self.tries_after).min(TRY_AFTER_MAX) } else { TRY_AFTER };
             self.state = ShareState::Paused;
-            self.rests_until = Some(now + REST);
+            self.paused_at = Some(now);
         }
+    }
+
+    fn gets(&mut self, now: Instant, state: ShareState) {
+        if self.state == ShareState::Paused {
+            self.resumed_at = Some(now);
+        }
+        self.state = state;
+    }
+
+    /// For how long it has been paused; `None` if it is not.
+    fn paused_for(&self, now: Instant) -> Option<Duration> {
+        let paused_at = self.paused_at.filter(|_| self.state == ShareState::Paused)?;
+        Some(now.saturating_duration_since(paused_at))
     }
 }
 
@@ -125,9 +152,10 @@ impl Subscriber {
             ShareState::Late => wanted.map(|_| 0),
             ShareState::Paused => None,
         };
-        let rests =
-            self.share.state == ShareState::Paused && self.share.rests_until.is_some_and(|at| now < at);
-        Ask { priority: self.share.priority, ladder, wanted, current, follows, rests }
+        let paused_for = self.share.paused_for(now);
+        let rests = paused_for.is_some_and(|span| span < REST);
+        let tries = paused_for.is_some_and(|span| span >= self.share.tries_after);
+        Ask { priority: self.share.priority, ladder, wanted, current, follows, rests, tries }
     }
 
     fn take_share(&mut self, now: Instant, ask: &Ask<'_>, mut rung: Option<usize>, patience: Patience) {
@@ -149,8 +177,8 @@ impl Subscriber {
         let layer = rung.map(|rung| ask.ladder[rung].layer);
         match layer {
             None if ask.wanted.is_some() => self.share.pause(now),
-            Some(layer) if ask.wanted != rung => self.share.state = ShareState::Part(layer),
-            _ => self.share.state = ShareState::Whole,
+            Some(layer) if ask.wanted != rung => self.share.gets(now, ShareState::Part(layer)),
+            _ => self.share.gets(now, ShareState::Whole),
         }
         self.forwarder.set_target(layer);
     }
@@ -205,10 +233,13 @@ impl Meeting {
                     _ => Patience::Grace { severe },
                 };
                 let subscriber = &mut source.subscribers[*at];
+                let was_paused = subscriber.share.state == ShareState::Paused;
                 subscriber.take_share(now, ask, rung, patience);
                 let is_paused = subscriber.share.state == ShareState::Paused;
                 if let Some(current) = ask.current.filter(|_| is_paused) {
                     left = left.saturating_sub(ask.ladder[current].bitrate);
+                }
+                if was_paused != is_paused {
                     session.relieved_at = Some(now);
                 }
             }

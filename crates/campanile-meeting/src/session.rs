@@ -68,7 +68,7 @@ pub(crate) struct Session {
     /// Whether it may unmute itself.
     pub(crate) may_unmute: bool,
     pub(crate) adaption: Adaption,
-    /// When something of what it watches was paused last, for want of bandwidth.
+    /// When something of what it watches was last paused for want of bandwidth, or came back.
     pub(crate) relieved_at: Option<Instant>,
     /// The client asked not to be asked for keyframes of its content every ten seconds.
     pub(crate) disable_periodic_keyframes: bool,

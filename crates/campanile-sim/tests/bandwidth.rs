@@ -111,16 +111,27 @@ fn two_minutes_after_a_pause(seed: u64, kbps: u64) -> (f64, usize) {
     world.run_for(secs(120));
     assert_sound(&bob, &ann);
     let audio = bob.client().audio_packets - before.1;
-    assert!(audio >= 5990, "seed {seed}, {kbps} kbit/s: {audio} of 6000");
+    assert!(audio >= 5970, "seed {seed}, {kbps} kbit/s: {audio} of 6000");
     ((bob.seen(&ann).frames - before.0) as f64 / 120.0, pauses(&bob) - before.2)
 }
 
 #[test]
-fn what_comes_back_after_a_pause_stays() {
+fn what_fits_comes_back_after_a_pause_and_stays() {
     for seed in 0..4 {
-        for kbps in [1450, 1500, 1600] {
+        // With its headers and the sound beside it, it takes 1,280.
+        for kbps in [1325, 1350, 1400, 1500, 1600] {
             let (per_second, pauses) = two_minutes_after_a_pause(seed, kbps);
-            assert!(per_second > 14.0 && pauses <= 1, "{kbps}: {per_second}, {pauses} pauses, seed {seed}");
+            assert!(per_second > 12.0 && pauses <= 1, "{kbps}: {per_second}, {pauses} pauses, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn what_just_does_not_fit_is_tried_ever_less_often() {
+    for seed in 0..4 {
+        for kbps in [1150, 1200, 1225, 1250, 1275] {
+            let (_, pauses) = two_minutes_after_a_pause(seed, kbps);
+            assert!(pauses <= 4, "{kbps}: {pauses} pauses, seed {seed}");
         }
     }
 }

@@ -78,9 +78,16 @@ impl RateControl {
         self.acknowledged
     }
 
-    /// The same over [`LATELY_US`].
+    /// The same over [`LATELY_US`]; of what has only just begun, since then.
     fn arrived_lately(&self) -> Bitrate {
-        let lately = self.arrivals.iter().rev().take_while(|(at, _)| *at > self.newest_us - LATELY_US);
+        let Some(&(first_us, first_bytes)) = self.arrivals.front() else { return Bitrate::default() };
+        let since_us = self.newest_us - LATELY_US;
+        if first_us > since_us {
+            let span_us = (self.newest_us - first_us).max(LATELY_US / 4);
+            let bytes = self.bytes - u64::from(first_bytes);
+            return Bitrate::measured(bytes, Duration::from_micros(span_us as u64));
+        }
+        let lately = self.arrivals.iter().rev().take_while(|(at, _)| *at > since_us);
         let bytes = lately.map(|(_, bytes)| u64::from(*bytes)).sum();
         Bitrate::measured(bytes, Duration::from_micros(LATELY_US as u64))
     }
