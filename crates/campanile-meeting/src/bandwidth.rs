@@ -270,7 +270,8 @@ impl Meeting {
     pub(crate) fn release_paced(&mut self, cx: &mut Cx<'_>) {
         self.release_at = None;
         for session in self.sessions.values_mut() {
-            let Some(link) = &mut session.link else { continue };
+            let link = session.link.as_mut().filter(|link| link.is_paced(cx.now));
+            let Some(link) = link else { continue };
             link.release(cx.now);
             let next = link.peer.next_release(cx.now);
             self.release_at = [self.release_at, next].into_iter().flatten().min();
@@ -287,7 +288,7 @@ impl Meeting {
 
     /// In a meeting of two the client sends one stream, as large as it goes, and expects to hear what its receiver
     /// bears: so it is told, as long as that is less than it might send, and once when it no longer is.
-    pub(crate) fn relay_estimates(&mut self) {
+    pub(crate) fn relay_estimates(&mut self, cx: &mut Cx<'_>) {
         let two = self.participants() <= 2;
         for source in self.sources.values_mut() {
             let estimate = match source.subscribers[..] {
@@ -304,6 +305,7 @@ impl Meeting {
             let ssrcs: Vec<u32> = source.layers.iter().filter_map(|layer| layer.ssrc).collect();
             let (local_ssrc, bitrate) = (link.local_ssrc, estimate.unwrap_or(CEILING));
             link.peer.send_rtcp(|out| rtcp::remb(out, local_ssrc, bitrate.as_bps(), &ssrcs));
+            cx.touch(self.id, source.owner);
         }
     }
 }

@@ -7,7 +7,7 @@ use campanile_media::forward::{
 };
 use campanile_media::mix::{LegId, Mixer, SILENCE};
 use campanile_media::peer::sdp::{Codec, Extensions, NegotiatedCodec};
-use campanile_media::peer::{Departure, IceCredentials, Peer, PeerAddr, Urgency};
+use campanile_media::peer::{Departure, IceCredentials, Outbox, Peer, PeerAddr, Urgency};
 use campanile_media::rtcp::{self, ReportBlock, SenderInfo, TwccRecorder};
 use campanile_media::rtp;
 
@@ -28,7 +28,13 @@ const RESTARTS_BURST: f64 = 100.0;
 const AUDIO_TICKS: u32 = 960;
 
 /// The media side of a session, from its first SUBSCRIBE on.
+#[repr(C)] // What each packet of sound needs comes first, as in `Peer`.
 pub(crate) struct MediaLink {
+    pub(crate) audio: Option<AudioLink>,
+    /// At most `reception::SSRCS_MAX`.
+    routes: Vec<Reception>,
+    pub(crate) camera: Option<CameraLink>,
+    pub(crate) downlinks: Vec<Downlink>,
     pub(crate) peer: Peer,
     /// This side's ICE credentials; `None` for a plain peer.
     pub(crate) local_ice: Option<IceCredentials>,
@@ -38,11 +44,6 @@ pub(crate) struct MediaLink {
     pub(crate) decodable: Vec<Codec>,
     /// The addresses that the service finds it by.
     pub(crate) known_addresses: Vec<PeerAddr>,
-    pub(crate) audio: Option<AudioLink>,
-    pub(crate) camera: Option<CameraLink>,
-    pub(crate) downlinks: Vec<Downlink>,
-    /// At most `reception::SSRCS_MAX`.
-    routes: Vec<Reception>,
     /// What may still be sent again.
     pub(crate) repairs: TokenBucket,
     /// How many of its streams may still begin anew.
@@ -187,12 +188,13 @@ impl MediaLink {
         }
     }
 
-    /// Sends one tick of the mix to this leg, or silence to a listener who must not hear it.
-    pub(crate) fn send_audio(&mut self, mixer: &Mixer, leg: Option<LegId>) {
-        let Some(audio) = &mut self.audio else { return };
+    /// Sends one tick of the mix to this leg, or silence to a listener who must not hear it. Returns whether it is the first
+    /// that is sent.
+    pub(crate) fn send_audio(&mut self, shared: &mut Outbox, mixer: &Mixer, leg: Option<LegId>) -> bool {
+        let Some(audio) = &mut self.audio else { return false };
         let copies = audio.red_payload_type.filter(|_| audio.copies.count > 0);
         let mut bytes = 0;
-        let sent = self.peer.send_rtp(|out| {
+        let sent = self.peer.send_rtp(shared, |out| {
             let first = audio.packets == 0; // RFC 3551 section 4.1: marks the start of a talkspurt
             let payload_type = copies.unwrap_or(audio.payload_type);
             rtp::write_header(out, payload_type, first, audio.sequence, audio.timestamp, audio.ssrc, &[]);
@@ -216,6 +218,7 @@ impl MediaLink {
             audio.bytes = audio.bytes.wrapping_add(bytes as u32);
         }
         audio.timestamp = audio.timestamp.wrapping_add(AUDIO_TICKS);
+        sent && audio.packets == 1
     }
 
     /// Takes a report block on something that we send.
@@ -279,6 +282,11 @@ impl MediaLink {
         })
     }
 
+    /// Whether there is anything to pace: video is sent, or some of it still waits.
+    pub(crate) fn is_paced(&self, now: Instant) -> bool {
+        !self.downlinks.is_empty() || self.peer.next_release(now).is_some()
+    }
+
     /// Lets paced packets go that may leave now, and fills a probe up with padding.
     pub(crate) fn release(&mut self, now: Instant) {
         self.peer.estimator().handle_timeout(now);
@@ -307,18 +315,21 @@ impl MediaLink {
         })
     }
 
-    /// Transport-wide feedback for what came since the last time.
-    pub(crate) fn send_transport_feedback(&mut self, now: Instant) {
+    /// Transport-wide feedback for what came since the last time, if something did.
+    pub(crate) fn send_transport_feedback(&mut self, now: Instant) -> bool {
         let (twcc, ssrc) = (&mut self.twcc, self.local_ssrc);
         let media_ssrc = self.routes.first().map_or(0, |reception| reception.ssrc);
+        let mut any = false;
         while twcc.poll_timeout().is_some_and(|due| due <= now) {
             let sent = self.peer.send_rtcp(|out| {
                 twcc.build(now, ssrc, media_ssrc, out);
             });
+            any |= sent;
             if !sent {
                 break;
             }
         }
+        any
     }
 
     /// The regular compound: reports on what we send and on what we receive (RFC 3550 section 6.4).
@@ -365,11 +376,13 @@ impl MediaLink {
         microphone
     }
 
-    /// When the peer's own timers want to run.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.peer.poll_timeout().is_some_and(|due| due <= now) {
+    /// Lets the peer's own timers run, if they are due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let is_due = self.peer.poll_timeout().is_some_and(|due| due <= now);
+        if is_due {
             self.peer.handle_timeout(now);
         }
+        is_due
     }
 }
 

@@ -326,7 +326,7 @@ impl Meeting {
             }
             if second {
                 self.send_reports(cx);
-                self.relay_estimates();
+                self.relay_estimates(cx);
                 self.refuse_large_pictures(cx);
             }
             if bitrates {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use campanile_media::peer::sdp::Candidates;
-use campanile_media::peer::{Certificate, Kind, PeerAddr, demux, stun_username_local_ufrag};
+use campanile_media::peer::{Certificate, Kind, Outbox, PeerAddr, Run, demux, stun_username_local_ufrag};
 use campanile_media::rtcp;
 use campanile_wire::api::Capabilities;
 use campanile_wire::events::EventType;
@@ -186,6 +186,12 @@ pub enum Output<'a> {
     Event(Event),
 }
 
+impl<'a> From<Run<'a>> for Output<'a> {
+    fn from(Run { to, segment_size, bytes }: Run<'a>) -> Output<'a> {
+        Output::Datagrams { to, segment_size, bytes }
+    }
+}
+
 /// Datagrams that led nowhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ServiceCounters {
@@ -232,6 +238,8 @@ struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct Outputs {
     signaling: VecDeque<Output<'static>>,
+    /// One packet for each leg of the meetings that have had a tick.
+    sound: Outbox,
     /// Sessions whose peers may have datagrams waiting.
     touched: VecDeque<(MeetingId, SessionId)>,
 }
@@ -265,6 +273,11 @@ impl Cx<'_> {
 
     pub(crate) fn event(&mut self, event: Event) {
         self.outputs.signaling.push_back(Output::Event(event));
+    }
+
+    /// Where everybody's sound goes.
+    pub(crate) fn sound(&mut self) -> &mut Outbox {
+        &mut self.outputs.sound
     }
 
     /// Notes that this session's peer may have datagrams to send.
@@ -574,10 +587,13 @@ impl MediaService {
         meeting.into_iter().chain(drain).min()
     }
 
-    /// The next thing to do, until `None`. Frames come before datagrams.
+    /// The next thing to do, until `None`. Frames come before datagrams, and sound before pictures.
     pub fn poll_output(&mut self) -> Option<Output<'_>> {
         if let Some(output) = self.outputs.signaling.pop_front() {
             return Some(output);
+        }
+        if !self.outputs.sound.is_empty() {
+            return self.outputs.sound.next_run().map(Output::from);
         }
         while let Some((meeting, session)) = self.outputs.touched.front().copied() {
             let waiting = self.meetings.get_mut(&meeting).and_then(|meeting| meeting.peer(session));
@@ -587,8 +603,7 @@ impl MediaService {
             self.outputs.touched.pop_front();
         }
         let (meeting, session) = self.outputs.touched.front().copied()?;
-        let run = self.meetings.get_mut(&meeting)?.peer(session)?.outbox().next_run()?;
-        Some(Output::Datagrams { to: run.to, segment_size: run.segment_size, bytes: run.bytes })
+        self.meetings.get_mut(&meeting)?.peer(session)?.outbox().next_run().map(Output::from)
     }
 
     /// After a panic: drops the meeting that was being worked on, so that its broken state harms no other. Its

@@ -49,8 +49,9 @@ impl Meeting {
             Received::Rtp(header, packet) => {
                 let layers =
                     || self.sources.values().find(|source| source.owner == id).map(|s| s.layers.len());
+                let may_be_first = !link.has_received();
                 let route = link.receive(cx.now, &header, packet, layers);
-                if session.trace.reach(cx.now, JoinStep::FirstPacketIn) {
+                if may_be_first && session.trace.reach(cx.now, JoinStep::FirstPacketIn) {
                     cx.event(Event::JoinTrace(session.trace.clone()));
                 }
                 match route {
@@ -276,35 +277,35 @@ impl Meeting {
     /// One tick of audio for everybody who hears.
     pub(crate) fn send_audio(&mut self, cx: &mut Cx<'_>) {
         self.mixer.tick(cx.now);
+        let mut waiting = Vec::new();
         for session in self.sessions.values_mut() {
             let Some(link) = &mut session.link else { continue };
-            if link.audio.is_some() {
-                let hears = session.capabilities.audio.receives();
-                link.send_audio(&self.mixer, hears.then_some(LegId(session.audio_stream_id)));
-                let sent = link.audio.as_ref().is_some_and(|audio| audio.packets > 0);
-                if sent && session.trace.reach(cx.now, JoinStep::FirstPacketOut) {
-                    cx.event(Event::JoinTrace(session.trace.clone()));
-                }
+            let hears = session.capabilities.audio.receives();
+            let leg = hears.then_some(LegId(session.audio_stream_id));
+            let is_first = link.send_audio(cx.sound(), &self.mixer, leg);
+            if is_first && session.trace.reach(cx.now, JoinStep::FirstPacketOut) {
+                cx.event(Event::JoinTrace(session.trace.clone()));
             }
-            cx.touch(self.id, session.id);
+            if !session.present {
+                waiting.push(session.id);
+            }
         }
-        let waiting: Vec<_> =
-            self.sessions.values().filter(|s| !s.present && s.link.is_some()).map(|s| s.id).collect();
         for id in waiting {
             self.note_connected(cx, id, None);
         }
     }
 
     /// Lets the links' own timers run.
-    pub(crate) fn pass_time(&mut self, cx: &Cx<'_>) {
-        self.sessions
-            .values_mut()
-            .filter_map(|s| s.link.as_mut())
-            .for_each(|link| link.handle_timeout(cx.now));
+    pub(crate) fn pass_time(&mut self, cx: &mut Cx<'_>) {
+        for session in self.sessions.values_mut() {
+            if session.link.as_mut().is_some_and(|link| link.handle_timeout(cx.now)) {
+                cx.touch(self.id, session.id);
+            }
+        }
     }
 
     /// Sends what the publishers have to hear: repairs and keyframes wanted, and transport feedback.
-    pub(crate) fn repair_and_request(&mut self, cx: &Cx<'_>, feedback: bool) {
+    pub(crate) fn repair_and_request(&mut self, cx: &mut Cx<'_>, feedback: bool) {
         let now = cx.now;
         let mut numbers = Vec::new();
         for source in self.sources.values_mut() {
@@ -324,16 +325,19 @@ impl Meeting {
                     link.peer.send_rtcp(|out| rtcp::pli(out, sender_ssrc, media_ssrc));
                 }
             }
+            cx.touch(self.id, source.owner);
         }
         if feedback {
-            for link in self.sessions.values_mut().filter_map(|session| session.link.as_mut()) {
-                link.send_transport_feedback(now);
+            for session in self.sessions.values_mut() {
+                if session.link.as_mut().is_some_and(|link| link.send_transport_feedback(now)) {
+                    cx.touch(self.id, session.id);
+                }
             }
         }
     }
 
     /// Once a second: sender and receiver reports, and the signal strength that follows from the losses.
-    pub(crate) fn send_reports(&mut self, cx: &Cx<'_>) {
+    pub(crate) fn send_reports(&mut self, cx: &mut Cx<'_>) {
         let mut sent = Vec::new();
         let sound_delay = self.sound_delay_samples();
         for session in self.sessions.values_mut() {
@@ -348,6 +352,7 @@ impl Meeting {
                 }));
             }
             let microphone = link.send_reports(cx.now, cx.clock.ntp(cx.now), sound_delay, &sent);
+            cx.touch(self.id, session.id);
             if let (Some((expected, lost)), Some(number)) = (microphone, session.stage_number()) {
                 self.levels.note_loss(number, expected, lost);
             }

@@ -92,15 +92,16 @@ pub fn stun_username_local_ufrag(packet: &[u8]) -> Option<&str> {
 }
 
 /// Our end of one peer's ICE session.
+#[repr(C)] // As in [`Peer`](super::Peer).
 pub(super) struct Ice {
-    agent: IceAgent,
-    local: IceCredentials,
-    remote: IceCredentials,
-    /// Where authentic checks came from since the agent was made; at most [`ADDRESSES_MAX`].
-    addresses: Vec<PeerAddr>,
     /// Where to send: what the peer nominated last, or before that where it was first heard from.
     selected: Option<PeerAddr>,
     deadline: Option<Instant>,
+    /// Where authentic checks came from since the agent was made; at most [`ADDRESSES_MAX`].
+    addresses: Vec<PeerAddr>,
+    agent: IceAgent,
+    local: IceCredentials,
+    remote: IceCredentials,
 }
 
 impl Ice {

@@ -121,12 +121,13 @@ pub struct PeerCounters {
 }
 
 /// The media link to one attendee.
+#[repr(C)] // What each packet needs comes first: between two of one peer's, all others' go through the processor's cache.
 pub struct Peer {
     link: Link,
+    counters: PeerCounters,
     outbox: Outbox,
     pacer: Pacer,
     estimator: Estimator,
-    counters: PeerCounters,
 }
 
 /// What a paced packet says of its departure, in its first header extension element.
@@ -146,16 +147,17 @@ enum Link {
     Closed,
 }
 
+#[repr(C)] // As in [`Peer`].
 struct WebRtc {
-    ice: Ice,
-    dtls: Dtls,
     srtp: Option<Box<(SrtpSender, SrtpReceiver)>>,
-    failure: Option<DtlsFailure>,
-    /// The peer has said goodbye.
-    closed: bool,
     /// When the latest authentic packet came.
     heard_at: Instant,
     silent: bool,
+    /// The peer has said goodbye.
+    closed: bool,
+    failure: Option<DtlsFailure>,
+    ice: Ice,
+    dtls: Dtls,
 }
 
 impl Peer {
@@ -277,25 +279,23 @@ impl Peer {
         counters
     }
 
-    /// Puts one RTP packet into the outbox: `write` appends it in plaintext, and it is sealed in place. False, and
-    /// nothing written, when the peer is not [`Connected`](PeerState::Connected); false too when the outbox is full, or
-    /// when the packet would use a sequence number of its SSRC a second time (which SRTP forbids: retransmit by rtx).
-    pub fn send_rtp(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
-        self.send(write, SrtpSender::protect_rtp)
-    }
-
-    /// The same for an RTCP compound.
-    pub fn send_rtcp(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
-        self.send(write, SrtpSender::protect_rtcp)
-    }
-
-    fn send(
-        &mut self,
-        write: impl FnOnce(&mut Vec<u8>),
-        protect: impl FnOnce(&mut SrtpSender, &mut Vec<u8>, usize) -> Result<(), SrtpError>,
-    ) -> bool {
+    /// Puts one RTP packet into an outbox that peers share: what goes to all of them at once is written, and read again, in
+    /// one place. `write` appends it in plaintext, and it is sealed in place. False, and nothing written, when the peer is
+    /// not [`Connected`](PeerState::Connected); false too when the packet would use a sequence number of its SSRC a second
+    /// time (which SRTP forbids: retransmit by rtx). How much waits there is for the caller to bound.
+    pub fn send_rtp(&mut self, shared: &mut Outbox, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let Some(to) = self.connected_addr() else { return false };
-        let sent = seal_into(&mut self.link, &mut self.outbox, to, write, protect);
+        let link = &mut self.link;
+        let sent = shared.append(to, |out, start| seal(link, out, start, write, SrtpSender::protect_rtp));
+        self.counters.send_refused += u64::from(!sent);
+        sent
+    }
+
+    /// Puts an RTCP compound into the peer's own outbox. False likewise, and when that is full.
+    pub fn send_rtcp(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let Some(to) = self.connected_addr() else { return false };
+        let Peer { link, outbox, .. } = self;
+        let sent = outbox.push(to, |out, start| seal(link, out, start, write, SrtpSender::protect_rtcp));
         self.counters.send_refused += u64::from(!sent);
         sent
     }
@@ -305,7 +305,7 @@ impl Peer {
     }
 
     /// Sends one packet of video, at once or when the network bears it: `write` appends it in plaintext, with room in its
-    /// first header extension element for what `departure` says. False as with [`send_rtp`](Self::send_rtp), and when too
+    /// first header extension element for what `departure` says. False as with [`send_rtcp`](Self::send_rtcp), and when too
     /// much waits already.
     pub fn send_video(
         &mut self,
@@ -365,7 +365,8 @@ impl Peer {
                 }
             }
         };
-        let sent = seal_into(&mut self.link, &mut self.outbox, to, write, SrtpSender::protect_rtp);
+        let Peer { link, outbox, .. } = self;
+        let sent = outbox.push(to, |out, start| seal(link, out, start, write, SrtpSender::protect_rtp));
         self.counters.send_refused += u64::from(!sent);
         sent.then_some(bytes)
     }
@@ -562,22 +563,20 @@ impl WebRtc {
     }
 }
 
-/// Writes one packet into the outbox and seals it there, if the link has keys.
-fn seal_into(
+/// Writes one packet to `out[start..]` and seals it there, if the link has keys.
+fn seal(
     link: &mut Link,
-    outbox: &mut Outbox,
-    to: PeerAddr,
+    out: &mut Vec<u8>,
+    start: usize,
     write: impl FnOnce(&mut Vec<u8>),
     protect: impl FnOnce(&mut SrtpSender, &mut Vec<u8>, usize) -> Result<(), SrtpError>,
 ) -> bool {
-    let mut keys = match link {
+    write(out);
+    let keys = match link {
         Link::WebRtc(link) => link.srtp.as_mut(),
         Link::Plain(_) | Link::Closed => None,
     };
-    outbox.push(to, |out, start| {
-        write(out);
-        keys.as_mut().is_none_or(|keys| protect(&mut keys.0, out, start).is_ok())
-    })
+    keys.is_none_or(|keys| protect(&mut keys.0, out, start).is_ok())
 }
 
 /// The `abs-send-time` extension: seconds in 6.18 fixed point, of any clock (the WebRTC extension of that name).

@@ -1,4 +1,4 @@
-//! What one peer waits to send: packets back to back in one buffer, handed out as runs.
+//! What waits to be sent, by one peer or by several: packets back to back in one buffer, handed out as runs.
 //!
 //! A run is what the kernel can take in one segmentation-offload send: one destination, equal sizes, only the last may
 //! be shorter. Sending is left to the shell.
@@ -74,9 +74,19 @@ impl Outbox {
         Some(Run { to, segment_size, bytes: &self.bytes[start..end] })
     }
 
-    /// Appends one packet written by `write`, which gets the buffer and the offset at which the packet begins, and
-    /// returns whether to keep it. Nothing is kept when the outbox is full or nothing was written.
+    /// Appends one packet as [`append`](Self::append) does, unless so much waits already as one peer may.
     pub(super) fn push(
+        &mut self,
+        to: impl Into<PeerAddr>,
+        write: impl FnOnce(&mut Vec<u8>, usize) -> bool,
+    ) -> bool {
+        let is_full = self.bytes.len() >= OUTBOX_BYTES_MAX || self.entries.len() >= OUTBOX_PACKETS_MAX;
+        (self.is_empty() || !is_full) && self.append(to, write)
+    }
+
+    /// Appends one packet written by `write`, which gets the buffer and the offset at which the packet begins, and
+    /// returns whether to keep it. Nothing is kept when nothing was written.
+    pub(super) fn append(
         &mut self,
         to: impl Into<PeerAddr>,
         write: impl FnOnce(&mut Vec<u8>, usize) -> bool,
@@ -86,10 +96,9 @@ impl Outbox {
             self.entries.clear();
             self.sent = 0;
         }
-        if self.bytes.len() >= OUTBOX_BYTES_MAX || self.entries.len() >= OUTBOX_PACKETS_MAX {
-            return false;
-        }
-        let start = self.bytes.len();
+        // What a panic has left unfinished is no packet.
+        let start = self.entries.last().map_or(0, |entry| entry.range.end);
+        self.bytes.truncate(start);
         let keep = write(&mut self.bytes, start);
         assert!(self.bytes.len() >= start, "a writer only appends");
         if !keep || self.bytes.len() == start {

@@ -11,6 +11,7 @@ use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::{constant_time, hmac};
+use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::rtp::RtpHeader;
@@ -123,19 +124,21 @@ pub fn from_dtls(
 }
 
 /// Protects what we send.
+#[repr(C)] // As in [`Peer`](super::Peer).
 pub struct SrtpSender {
+    streams: Streams,
     rtp: Cipher,
     rtcp: Cipher,
-    streams: Streams,
     /// The next SRTCP index; one count serves all our SSRCs, so no nonce repeats.
     rtcp_index: u32,
 }
 
 /// Unprotects what one peer sends.
+#[repr(C)] // As in [`Peer`](super::Peer).
 pub struct SrtpReceiver {
+    rtp_streams: Streams,
     rtp: Cipher,
     rtcp: Cipher,
-    rtp_streams: Streams,
     rtcp_streams: Streams,
 }
 
@@ -255,13 +258,14 @@ type Place = Result<usize, usize>;
 
 /// What is known of each SSRC, sorted by SSRC.
 struct Streams {
-    /// At most `max`.
-    list: Vec<Stream>,
+    /// At most `max`; mostly one, as of whoever only hears and speaks.
+    list: SmallVec<[Stream; 1]>,
     max: usize,
     /// Counts authentic packets: a clock to tell which stream was heard least recently.
     packets: u64,
 }
 
+#[repr(C)] // As in [`Peer`](super::Peer).
 struct Stream {
     ssrc: u32,
     heard_at: u64,
@@ -270,7 +274,7 @@ struct Stream {
 
 impl Streams {
     fn new(max: usize) -> Streams {
-        Streams { list: Vec::new(), max, packets: 0 }
+        Streams { list: SmallVec::new(), max, packets: 0 }
     }
 
     fn find(&self, ssrc: u32) -> Place {
@@ -328,51 +332,49 @@ fn estimate_index(highest: u64, sequence: u16) -> Option<u64> {
     (rollover <= u64::from(u32::MAX)).then_some(rollover << 16 | u64::from(sequence))
 }
 
-/// Which of the latest indices have been used.
+/// Which of the latest indices have been used, in words of 64: index `i` is bit `i % 64` of word `i / 64`.
+#[repr(C)] // As in [`Peer`](super::Peer).
 struct Window {
     highest: u64,
-    /// Bit `i % WINDOW_PACKETS` tells of index `i`.
+    /// The word of the highest. Packets in order need no other, which spares the memory of the others.
+    newest: u64,
+    /// Those before it: word `w` at `w % WINDOW_WORDS`.
     used: [u64; WINDOW_WORDS],
 }
 
 impl Window {
     fn starting_at(index: u64) -> Window {
-        let mut window = Window { highest: index, used: [0; WINDOW_WORDS] };
-        window.mark(index);
-        window
+        Window { highest: index, newest: 1 << (index % 64), used: [0; WINDOW_WORDS] }
     }
 
     fn is_fresh(&self, index: u64) -> bool {
         if index > self.highest {
             return true;
         }
-        let (word, bit) = Window::bit(index);
-        self.highest - index < WINDOW_PACKETS && self.used[word] & bit == 0
+        let word = index / 64;
+        let used = if word == self.highest / 64 { self.newest } else { self.used[Window::place(word)] };
+        self.highest - index < WINDOW_PACKETS && used & (1 << (index % 64)) == 0
     }
 
     fn record(&mut self, index: u64) {
-        if index > self.highest {
-            if index - self.highest >= WINDOW_PACKETS {
+        let (word, newest) = (index / 64, self.highest / 64);
+        if word > newest {
+            if word - newest > WINDOW_WORDS as u64 {
                 self.used = [0; WINDOW_WORDS];
             } else {
-                for skipped in self.highest + 1..index {
-                    let (word, bit) = Window::bit(skipped);
-                    self.used[word] &= !bit;
-                }
+                // There stood what is now too old to tell.
+                self.used[Window::place(newest)] = self.newest;
+                (newest + 1..word).for_each(|skipped| self.used[Window::place(skipped)] = 0);
             }
-            self.highest = index;
+            self.newest = 0;
         }
-        self.mark(index);
+        self.highest = self.highest.max(index);
+        let used = if word < newest { &mut self.used[Window::place(word)] } else { &mut self.newest };
+        *used |= 1 << (index % 64);
     }
 
-    fn mark(&mut self, index: u64) {
-        let (word, bit) = Window::bit(index);
-        self.used[word] |= bit;
-    }
-
-    fn bit(index: u64) -> (usize, u64) {
-        let at = index % WINDOW_PACKETS;
-        ((at / 64) as usize, 1 << (at % 64))
+    fn place(word: u64) -> usize {
+        (word % WINDOW_WORDS as u64) as usize
     }
 }
 

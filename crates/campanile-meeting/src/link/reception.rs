@@ -39,6 +39,11 @@ pub(crate) enum Route {
 }
 
 impl MediaLink {
+    /// Whether it is known of any packet yet what it is.
+    pub(crate) fn has_received(&self) -> bool {
+        !self.routes.is_empty()
+    }
+
     /// Finds what this packet is, binding its SSRC the first time it can be told: by media section and RTP stream id
     /// in the header extensions, else by payload type. Also counts it for the reports. `layers` tells how many its session
     /// publishes, if it does.
