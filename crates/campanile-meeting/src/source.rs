@@ -135,11 +135,16 @@ impl Layer {
         starting || self.uplink.is_flowing(now)
     }
 
+    /// Its publisher says in its packets that it sends nothing of it.
+    fn is_told_off(&self) -> bool {
+        self.allocation.is_some_and(|allocation| allocation.bitrate == Bitrate::default())
+    }
+
     /// The most that its publisher will send; zero for a layer switched off.
     fn limit(&self) -> Bitrate {
         match self.allocation {
             // A client that tells in its packets which layers it sends does not tell it in signaling.
-            Some(allocation) if allocation.bitrate == Bitrate::default() => Bitrate::default(),
+            Some(_) if self.is_told_off() => Bitrate::default(),
             Some(allocation) if self.max_bitrate == Bitrate::default() => allocation.bitrate,
             _ => self.max_bitrate,
         }
@@ -233,9 +238,9 @@ impl Source {
             let mut rungs = Vec::new();
             layer.uplink.rungs(now, layer.stream_id, layer.limit(), prefer, &mut rungs);
             // Those who watch it wait for no timeout. What is shared may stand still in one size.
-            let has_stopped = !self.attendee.content
+            let is_behind = !self.attendee.content
                 && self.layers.iter().any(|other| layer.uplink.is_behind(&other.uplink));
-            if has_stopped {
+            if is_behind || self.is_given_up(layer, now) {
                 rungs.iter_mut().for_each(|rung| rung.flowing = false);
             }
             // A slide that changes takes much for a moment, and makes nothing else stop for that.
@@ -258,6 +263,12 @@ impl Source {
             }
         }
         ladder
+    }
+
+    /// Whether its publisher says that it has stopped while it sends another, and so it seems.
+    fn is_given_up(&self, layer: &Layer, now: Instant) -> bool {
+        let goes_on = |other: &Layer| !other.is_told_off() && other.uplink.is_flowing(now);
+        layer.is_told_off() && self.layers.iter().any(goes_on)
     }
 
     /// What its publisher announced as the most, of its largest stream.
@@ -366,5 +377,25 @@ mod tests {
         check(Prefer::Balance, &[(1, 0), (1, 1), (1, 7), (2, 0), (2, 1), (2, 7)]);
         check(Prefer::Detail, &[(1, 0), (1, 1), (1, 7), (2, 0), (2, 1), (2, 7)]);
         check(Prefer::Motion, &[(1, 0), (1, 1), (1, 7), (2, 7)]);
+    }
+
+    #[test]
+    fn what_its_publisher_says_it_gives_up_is_not_waited_for() {
+        let now = crate::test_start();
+        let mut source = simulcast(now);
+        let at = now + Duration::from_secs(1);
+        let mut check = |told_kbps: [u64; 2], expected: [bool; 2]| {
+            source.allocate(
+                &told_kbps.map(|kbps| AllocatedStream { bitrate: Bitrate::kbps(kbps), size: None }),
+            );
+            let ladder = source.ladder(at, Prefer::Balance);
+            let flows = [1, 2].map(|id| ladder.iter().any(|rung| rung.layer.stream == id && rung.flowing));
+            assert_eq!(flows, expected, "{told_kbps:?}");
+        };
+        check([300, 1200], [true, true]);
+        check([300, 0], [true, false]);
+        check([300, 1200], [true, true]);
+        check([0, 1200], [false, true]);
+        check([0, 0], [true, true]); // and yet it comes
     }
 }

@@ -98,9 +98,13 @@ impl Meeting {
             let orientation = orientation.and_then(|value| value.first()).copied();
             let allocation = link.layers_allocation(header, packet);
             let changed = allocation.is_some_and(|allocation| source.allocate(&allocation));
+            if changed {
+                source.retarget(cx.now); // nobody waits for what was given up
+            }
             let (ssrc, sequence) = (Some(header.ssrc), header.sequence);
             let incoming = Incoming { layer, descriptor, codec, ssrc, sequence, orientation };
             self.index_due |= changed;
+            self.retarget_due |= changed;
             self.receive_video(cx, group_id, incoming, header, payload);
         }
     }

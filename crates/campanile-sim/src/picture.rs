@@ -23,6 +23,7 @@ const TRANSPORT_CC: u8 = 3;
 pub(crate) const MID: u8 = 4;
 const RID: u8 = 10;
 const REPAIRED_RID: u8 = 11;
+const LAYERS_ALLOCATION: u8 = 9;
 /// A browser's packets.
 const PACKET_BYTES: usize = 1100;
 /// A keyframe takes as much as so many ordinary frames.
@@ -55,6 +56,8 @@ pub struct Camera {
     pub size: (u16, u16),
     /// The numbers that all layers begin with; by chance if `None`.
     pub first_numbers: Option<Numbers>,
+    /// Its packets say which layers it sends (video layers allocation), as Chrome's do.
+    pub tells_layers: bool,
 }
 
 /// What an RTP stream of VP8 counts with.
@@ -79,6 +82,7 @@ impl Camera {
             layers_kbps: vec![1200],
             size: (1280, 720),
             first_numbers: None,
+            tells_layers: false,
         }
     }
 
@@ -111,6 +115,11 @@ impl Camera {
             tl0_picture: 250,
         });
         Camera { first_numbers, ..self }
+    }
+
+    /// The same, saying in its packets which layers it sends.
+    pub fn telling_layers(self) -> Camera {
+        Camera { tells_layers: true, ..self }
     }
 
     /// The RTP stream ids of its layers, as the unmodified client calls them; none without simulcast.
@@ -212,6 +221,33 @@ pub(crate) struct Wire<'a> {
     pub(crate) send: &'a mut dyn FnMut(Vec<u8>),
 }
 
+/// What a packet says beside its payload: its section, its stream, and, unless that is empty, which layers are sent.
+#[derive(Clone, Copy)]
+struct Labels<'a> {
+    mid: &'a str,
+    rid: Option<&'a str>,
+    allocation: &'a [u8],
+}
+
+/// The video layers allocation of these: of each its spatial layers (one, or none), no temporal ones, and its target.
+fn allocation(layers: &[SentLayer]) -> Vec<u8> {
+    let flows = |at: usize| layers.get(at).is_some_and(|layer| layer.flows);
+    if !layers.iter().any(|layer| layer.flows) {
+        return vec![0];
+    }
+    let mut out = vec![(layers.len() as u8 - 1) << 4];
+    out.extend((0..layers.len()).step_by(2).map(|at| u8::from(flows(at)) << 4 | u8::from(flows(at + 1))));
+    out.push(0);
+    for mut kbps in layers.iter().filter(|layer| layer.flows).map(|layer| layer.kbps) {
+        while kbps > 0x7f {
+            out.push(kbps as u8 | 0x80);
+            kbps >>= 7;
+        }
+        out.push(kbps as u8);
+    }
+    out
+}
+
 impl Sender {
     pub(crate) fn new(
         now: Instant,
@@ -264,9 +300,11 @@ impl Sender {
         self.next_frame += Duration::from_micros(1_000_000 / u64::from(self.camera.framerate.max(1)));
         let elapsed = video_ticks(now - self.epoch);
         let (coding, framerate, rids) = (self.camera.coding, self.camera.framerate, self.camera.rids());
+        let told = if self.camera.tells_layers { allocation(&self.layers) } else { Vec::new() };
         for (at, layer) in self.layers.iter_mut().enumerate().filter(|(_, layer)| layer.flows) {
             layer.timestamp = layer.first_timestamp.wrapping_add(elapsed);
-            layer.send_frame(coding, framerate, at as u8, &self.mid, rids.get(at).copied(), wire);
+            let labels = Labels { mid: &self.mid, rid: rids.get(at).copied(), allocation: &told };
+            layer.send_frame(coding, framerate, at as u8, labels, wire);
         }
     }
 
@@ -345,8 +383,7 @@ impl SentLayer {
         coding: Coding,
         framerate: u32,
         number: u8,
-        mid: &str,
-        rid: Option<&str>,
+        labels: Labels<'_>,
         wire: &mut Wire<'_>,
     ) {
         let keyframe = std::mem::take(&mut self.wants_keyframe);
@@ -365,7 +402,7 @@ impl SentLayer {
             truth.write(&mut payload);
             let size = frame_bytes / usize::from(of);
             payload.resize(size.max(payload.len()), 0x5a);
-            self.send_packet(coding, at + 1 == of, payload, mid, rid, wire);
+            self.send_packet(coding, at + 1 == of, payload, labels, wire);
         }
         self.frame += 1;
         self.picture = (self.picture + 1) & 0x7fff;
@@ -392,15 +429,17 @@ impl SentLayer {
         coding: Coding,
         marker: bool,
         payload: Vec<u8>,
-        mid: &str,
-        rid: Option<&str>,
+        labels: Labels<'_>,
         wire: &mut Wire<'_>,
     ) {
         let mut packet = Vec::with_capacity(payload.len() + 40);
         let number = wire.transport_sequence.to_be_bytes();
         *wire.transport_sequence = wire.transport_sequence.wrapping_add(1);
-        let mut extensions: Vec<(u8, &[u8])> = vec![(TRANSPORT_CC, &number), (MID, mid.as_bytes())];
-        extensions.extend(rid.map(|rid| (RID, rid.as_bytes())));
+        let mut extensions: Vec<(u8, &[u8])> = vec![(TRANSPORT_CC, &number), (MID, labels.mid.as_bytes())];
+        extensions.extend(labels.rid.map(|rid| (RID, rid.as_bytes())));
+        if !labels.allocation.is_empty() {
+            extensions.push((LAYERS_ALLOCATION, labels.allocation));
+        }
         let pt = payload_type(coding);
         rtp::write_header(&mut packet, pt, marker, self.sequence, self.timestamp, self.ssrc, &extensions);
         packet.extend_from_slice(&payload);

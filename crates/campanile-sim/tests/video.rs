@@ -118,6 +118,33 @@ fn a_layer_that_disappears_is_replaced_and_leaves_the_index() {
 }
 
 #[test]
+fn a_layer_that_its_sender_says_it_gives_up_is_replaced_at_once() {
+    for seed in 0..5 {
+        let world = World::new(Seed(seed));
+        let ann = world.join("ann").publish(Camera::simulcast().telling_layers());
+        // Of bob's the server chooses the layer.
+        let (bob, cid) =
+            (world.join("bob").watch(Watch::Server(10_000)), world.join("cid").watch(Watch::Layer(0)));
+        world.run_for(secs(6) + millis(13 * seed));
+        let last = |page: &Page| layers(page, &ann).last().copied();
+        assert_eq!((last(&bob), last(&cid)), (Some(2), Some(0)), "seed {seed}");
+        ann.let_flow(2, false);
+        world.run_for(secs(3));
+        assert_eq!(last(&bob), Some(0), "seed {seed}");
+        // A word to the camera, a keyframe back, and a picture's time at 15 per second each.
+        let gap = bob.seen(&ann).longest_gap;
+        assert!(gap < millis(250), "seed {seed}: {gap:?}");
+        let others = cid.seen(&ann).longest_gap;
+        assert!(others < millis(100), "seed {seed}: who watches the other sees nothing of it: {others:?}");
+        ann.let_flow(2, true);
+        world.run_for(secs(3));
+        assert_eq!(last(&bob), Some(2), "seed {seed}");
+        assert!(bob.seen(&ann).longest_gap < millis(250), "seed {seed}: {:?}", bob.seen(&ann));
+        assert_sound(&bob, &ann);
+    }
+}
+
+#[test]
 fn a_camera_of_which_nothing_comes_is_told_as_paused_at_its_source() {
     for camera in [Camera::small(), Camera::simulcast()] {
         let world = World::new(Seed(21));

@@ -41,6 +41,7 @@ const VIDEO_EXTENSIONS: &[(u8, &str)] = &[
     (4, uri::MID),
     (10, uri::RID),
     (11, uri::REPAIRED_RID),
+    (9, uri::LAYERS_ALLOCATION),
 ];
 /// Constrained Baseline at level 3.1, what every browser decodes.
 const H264: Codec = Codec::H264 { profile_level_id: 0x42_E0_1F, packetization_mode: 1 };
