@@ -1,8 +1,8 @@
 //! The whole media path, by str0m.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use campanile_wire::signaling::TrackMapping;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
@@ -16,6 +16,9 @@ use str0m::{Candidate, Event, Input, Rtc};
 use super::{AudioOut, EngineCounters, Offer, Output, VideoOut, Wish};
 use crate::media::{AudioPacket, Codec, Media, VideoFrame};
 
+/// How long a keyframe that was asked for is waited for.
+const KEYFRAME_PATIENCE: Duration = Duration::from_millis(500);
+
 pub(crate) struct Full {
     rtc: Rtc,
     local: SocketAddr,
@@ -26,6 +29,8 @@ pub(crate) struct Full {
     camera_rids: Vec<&'static str>,
     /// Video sections in the order of the offer, with the stream wanted there; 0 for the camera's and stopped ones.
     sections: Vec<(Mid, u32)>,
+    /// Streams seen, and when a keyframe was asked for last, while none has come: the first may overtake the answer.
+    starts: BTreeMap<u32, Option<Instant>>,
     timeout: Option<Instant>,
     outputs: VecDeque<Output>,
     over: bool,
@@ -42,7 +47,7 @@ impl Full {
             .enable_av1(true)
             // Whoever measures wants to see what comes when it comes: a hole in the sound is waited for 60 ms.
             .set_reordering_size_audio(3)
-            .set_reordering_timeout_audio(Some(std::time::Duration::from_millis(60)))
+            .set_reordering_timeout_audio(Some(Duration::from_millis(60)))
             // The largest keyframe of a 1080p clip takes some 200 packets.
             .set_reordering_size_video(300)
             .build(now);
@@ -57,6 +62,7 @@ impl Full {
             camera_on: false,
             camera_rids: Vec::new(),
             sections: Vec::new(),
+            starts: BTreeMap::new(),
             timeout: None,
             outputs: VecDeque::new(),
             over: false,
@@ -203,7 +209,7 @@ impl Full {
                 }))
             }
             Event::MediaData(data) => {
-                let Some((_, stream_id)) = self.sections.iter().find(|(mid, _)| *mid == data.mid) else {
+                let Some(&(_, stream_id)) = self.sections.iter().find(|(mid, _)| *mid == data.mid) else {
                     return;
                 };
                 let codec = match data.params.spec().codec {
@@ -213,11 +219,20 @@ impl Full {
                     StrCodec::Av1 => Codec::Av1,
                     _ => return,
                 };
+                let (now, keyframe) = (data.network_time, data.is_keyframe());
+                let asked = self.starts.get(&stream_id).copied();
+                let waits = asked.is_some_and(|at| at.is_none_or(|at| now < at + KEYFRAME_PATIENCE));
+                if keyframe {
+                    self.starts.insert(stream_id, None);
+                } else if !waits && let Some(mut writer) = self.rtc.writer(data.mid) {
+                    self.starts.insert(stream_id, Some(now));
+                    let _ = writer.request_keyframe(None, KeyframeRequestKind::Pli);
+                }
                 Output::Media(Media::Video(VideoFrame {
-                    arrival: data.network_time,
-                    stream_id: *stream_id,
+                    arrival: now,
+                    stream_id,
                     codec,
-                    keyframe: data.is_keyframe(),
+                    keyframe,
                     contiguous: data.contiguous,
                     packets: **data.seq_range.start()..=**data.seq_range.end(),
                     time: data.time.numer(),
