@@ -424,6 +424,7 @@ mod tests {
         let seq = SeqNo::first(seq);
         StoredPacket {
             seq,
+            at: start(),
             timestamp,
             marker: true,
             payload,

@@ -187,7 +187,7 @@ impl Uplink {
         self.sizes = self.told_sizes.take().filter(|_| is_news).unwrap_or(self.sizes);
         packet.info.is_too_large = self.ceiling().is_none_or(|ceiling| packet.info.spatial > ceiling);
         let structure = self.descriptors.structure().filter(|_| packet.info.described.is_some());
-        let stored = self.history.store(seq, packet, structure)?;
+        let stored = self.history.store(now, seq, packet, structure)?;
         if stored.info.starts_keyframe {
             self.keyframes.arrived();
             match &mut self.last_keyframe {
