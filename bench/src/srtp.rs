@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use campanile::worker::WorkerHandle;
 use campanile_client::transport::{PeerDescription, Received, Transport, TransportOutput};
+use campanile_media::peer::sdp::asks_for_dtx;
 use campanile_media::peer::srtp::SrtpProfile;
 use campanile_media::rtp::{self, RtpHeader};
 use campanile_opus::{RestingMicrophone, SILENCE};
@@ -66,7 +67,8 @@ pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<(), Failure> {
     for case in CASES.iter().filter(|case| !plan.short || case.meetings * case.people <= 1_000) {
         let mut bench = Bench::start(&frames)?;
         bench.fill(case.meetings, case.people, case.talkers)?;
-        bench.people.iter_mut().for_each(|person| person.rests &= case.rest);
+        let asked = bench.people.iter().all(|person| person.rests);
+        bench.people.iter_mut().for_each(|person| person.rests = case.rest);
         bench.run(plan.warm)?;
         let (before, _) = bench.thread.so_far()?;
         let began = Instant::now();
@@ -75,6 +77,7 @@ pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<(), Failure> {
         let people = bench.people.len() as f64;
         let unopened: u64 = bench.people.iter().map(|person| person.unopened).sum();
         let flaw = match () {
+            () if !asked => "does not count: the server does not ask anybody to rest",
             () if unopened > 0 => "does not count: there were packets that did not open",
             () if traffic.received < traffic.due * 999 / 1_000 => "does not count: too few delivered",
             () if traffic.latest > TICK => "does not count: the generator could not keep time",
@@ -204,7 +207,7 @@ impl<'a> Bench<'a> {
         let offer = person.offer(number as u32);
         let answer = self.runtime.block_on(plain::join(&self.worker, meeting, number, offer));
         person.transport.accept(Instant::now(), &PeerDescription::parse(&answer))?;
-        person.rests = answer.contains("usedtx=1");
+        person.rests = asks_for_dtx(&answer);
         // People do not all fall silent at the same moment.
         for _ in 0..number % 50 {
             person.silence.next_packet();

@@ -2,9 +2,9 @@
 //!
 //! First everybody gets the lowest rung of their ladder, the most important first; then the rungs above are climbed, again
 //! by importance and within the same importance by turns. What does not fit at all is paused. A rung that a subscription
-//! has already needs no margin, a higher one does: so a picture does not flicker between two. What was paused needs one, too,
-//! unless it has been patient. What is sent and does not fit any more takes what is less important along: an estimate made in congestion is low, and once that is gone there may be
-//! room.
+//! has already needs no margin, a higher one does: so a picture does not flicker between two. So does the first rung of
+//! what was paused, unless it has rested for long. What is sent and does not fit any more takes what is less important
+//! along: an estimate made in congestion is low, and once that is gone there may be room.
 
 use crate::forward::Rung;
 use crate::units::Bitrate;
@@ -64,7 +64,8 @@ pub fn allocate(asks: &[Ask<'_>], budget: Option<Budget>) -> Vec<Option<usize>> 
             let Some(lowest) = next_rung(ask, None) else { continue };
             let cost = ask.ladder[lowest].bitrate;
             let room = if ask.current.is_none() { left.saturating_sub(kept_free) } else { left };
-            let fits = with_margin(ask, lowest) <= room && !ask.rests;
+            let needed = if ask.tries { cost } else { with_margin(ask, lowest) };
+            let fits = needed <= room && !ask.rests;
             if fits || ask.follows || (!budget.limited && !ask.rests) {
                 rungs[at] = Some(lowest);
                 left = left.saturating_sub(cost);
@@ -84,7 +85,7 @@ pub fn allocate(asks: &[Ask<'_>], budget: Option<Budget>) -> Vec<Option<usize>> 
         let mut climbing = true;
         while std::mem::take(&mut climbing) {
             for &at in peers {
-                let (ask, Some(rung)) = (&Ask { tries: false, ..asks[at] }, rungs[at]) else { continue };
+                let (ask, Some(rung)) = (&asks[at], rungs[at]) else { continue };
                 let Some(next) = next_rung(ask, Some(rung)) else { continue };
                 let before = ask.ladder[rung].bitrate;
                 if with_margin(ask, next).saturating_sub(before) <= left {
@@ -109,8 +110,7 @@ fn next_rung(ask: &Ask<'_>, above: Option<usize>) -> Option<usize> {
 /// What must be free for this rung.
 fn with_margin(ask: &Ask<'_>, rung: usize) -> Bitrate {
     let cost = ask.ladder[rung].bitrate;
-    let needs_none = ask.current.map_or(ask.tries, |current| rung <= current);
-    if needs_none { cost } else { cost.scaled(MARGIN) }
+    if ask.current.is_some_and(|current| rung <= current) { cost } else { cost.scaled(MARGIN) }
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ const SEVERE: f64 = 0.7;
 const PAUSE_GRACE: Duration = Duration::from_millis(2500);
 /// When something has been paused or comes back, the rest goes on for so long: only when the queues have drained, after a
 /// keyframe too, does it show whether there is room enough.
-const RELIEF: Duration = Duration::from_secs(5);
+const SETTLING: Duration = Duration::from_secs(5);
 /// Paced packets that wait for longer than this are more than the network bears: what comes next is not sent.
 const BACKLOG_MAX: Duration = Duration::from_millis(250);
 /// What the network must bear beyond what is watched, so that nothing of it waits for a margin.
@@ -106,7 +106,7 @@ impl Share {
         }
     }
 
-    fn gets(&mut self, now: Instant, state: ShareState) {
+    fn give(&mut self, now: Instant, state: ShareState) {
         if self.state == ShareState::Paused {
             self.resumed_at = Some(now);
         }
@@ -177,8 +177,10 @@ impl Subscriber {
         let layer = rung.map(|rung| ask.ladder[rung].layer);
         match layer {
             None if ask.wanted.is_some() => self.share.pause(now),
-            Some(layer) if ask.wanted != rung => self.share.gets(now, ShareState::Part(layer)),
-            _ => self.share.gets(now, ShareState::Whole),
+            // Whatever is to be had of it no more for a moment, it comes back by the same rules.
+            None if self.share.state == ShareState::Paused && !self.paused => {}
+            Some(layer) if ask.wanted != rung => self.share.give(now, ShareState::Part(layer)),
+            _ => self.share.give(now, ShareState::Whole),
         }
         self.forwarder.set_target(layer);
     }
@@ -226,9 +228,9 @@ impl Meeting {
             for ((place, ask), rung) in shares.into_iter().rev() {
                 let (_, group_id, at) = place;
                 let Some(source) = self.sources.get_mut(group_id) else { continue };
-                let is_relieved = session.relieved_at.is_some_and(|at| now < at + RELIEF);
+                let is_settling = session.settling_since.is_some_and(|at| now < at + SETTLING);
                 let patience = match budget {
-                    Some(budget) if is_relieved && budget.rate >= left.scaled(SEVERE) => Patience::Endless,
+                    Some(budget) if is_settling && budget.rate >= left.scaled(SEVERE) => Patience::Endless,
                     _ if any_late => Patience::None,
                     _ => Patience::Grace { severe },
                 };
@@ -240,7 +242,7 @@ impl Meeting {
                     left = left.saturating_sub(ask.ladder[current].bitrate);
                 }
                 if was_paused != is_paused {
-                    session.relieved_at = Some(now);
+                    session.settling_since = Some(now);
                 }
             }
         }

@@ -302,6 +302,8 @@ impl Meeting {
         self.early = pace.saturating_sub(TICK);
         // Whatever is due every so often is due once, however many ticks have been left out.
         let ticks = (due.saturating_duration_since(self.began).as_nanos() / TICK.as_nanos()) as u64;
+        // A tick that came early may be followed by one that is due before it was.
+        let ticks = ticks.max(self.ticks);
         let before = std::mem::replace(&mut self.ticks, ticks);
         let every = |n: u64| ticks / n > before / n;
         let (feedback, levels, second, bitrates, ping) = (

@@ -17,7 +17,7 @@ const NOBODY: u32 = 0;
 const WEAK_LOSS: u64 = 4;
 const GONE_LOSS: u64 = 20;
 /// The last packets are those of the last second, or of as many as it takes to have so many: of a client that rests (DTX) five
-/// come in a second, one of which says little.
+/// come in a second, one of which says little. One lost of so many is no weak signal.
 const TELLING_PACKETS: u64 = 40;
 const TELLING_SECONDS: usize = 10;
 

@@ -238,7 +238,7 @@ struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct Outputs {
     signaling: VecDeque<Output<'static>>,
-    /// One packet for each leg of the meetings that have had a tick.
+    /// One packet for each leg of the meetings that have had a tick, and no more: the worker drains it after each.
     sound: Outbox,
     /// Sessions whose peers may have datagrams waiting.
     touched: VecDeque<(MeetingId, SessionId)>,

@@ -69,7 +69,7 @@ pub(crate) struct Session {
     pub(crate) may_unmute: bool,
     pub(crate) adaption: Adaption,
     /// When something of what it watches was last paused for want of bandwidth, or came back.
-    pub(crate) relieved_at: Option<Instant>,
+    pub(crate) settling_since: Option<Instant>,
     /// The client asked not to be asked for keyframes of its content every ten seconds.
     pub(crate) disable_periodic_keyframes: bool,
     /// Its client runs in Firefox, which must not be told of a camera's section as going both ways.
@@ -123,7 +123,7 @@ impl Session {
             silenced: false,
             may_unmute: admission.may_unmute,
             adaption: Adaption::Default,
-            relieved_at: None,
+            settling_since: None,
             disable_periodic_keyframes: false,
             is_firefox: false,
             link: None,

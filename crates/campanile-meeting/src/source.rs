@@ -136,7 +136,7 @@ impl Layer {
     }
 
     /// Its publisher says in its packets that it sends nothing of it.
-    fn is_told_off(&self) -> bool {
+    fn is_disclaimed(&self) -> bool {
         self.allocation.is_some_and(|allocation| allocation.bitrate == Bitrate::default())
     }
 
@@ -144,7 +144,7 @@ impl Layer {
     fn limit(&self) -> Bitrate {
         match self.allocation {
             // A client that tells in its packets which layers it sends does not tell it in signaling.
-            Some(_) if self.is_told_off() => Bitrate::default(),
+            Some(allocation) if allocation.bitrate == Bitrate::default() => allocation.bitrate,
             Some(allocation) if self.max_bitrate == Bitrate::default() => allocation.bitrate,
             _ => self.max_bitrate,
         }
@@ -240,7 +240,7 @@ impl Source {
             // Those who watch it wait for no timeout. What is shared may stand still in one size.
             let is_behind = !self.attendee.content
                 && self.layers.iter().any(|other| layer.uplink.is_behind(&other.uplink));
-            if is_behind || self.is_given_up(layer, now) {
+            if is_behind || self.is_abandoned(layer, now) {
                 rungs.iter_mut().for_each(|rung| rung.flowing = false);
             }
             // A slide that changes takes much for a moment, and makes nothing else stop for that.
@@ -266,9 +266,9 @@ impl Source {
     }
 
     /// Whether its publisher says that it has stopped while it sends another, and so it seems.
-    fn is_given_up(&self, layer: &Layer, now: Instant) -> bool {
-        let goes_on = |other: &Layer| !other.is_told_off() && other.uplink.is_flowing(now);
-        layer.is_told_off() && self.layers.iter().any(goes_on)
+    fn is_abandoned(&self, layer: &Layer, now: Instant) -> bool {
+        let goes_on = |other: &Layer| !other.is_disclaimed() && other.uplink.is_flowing(now);
+        layer.is_disclaimed() && self.layers.iter().any(goes_on)
     }
 
     /// What its publisher announced as the most, of its largest stream.
@@ -276,7 +276,7 @@ impl Source {
         self.layers.iter().map(|layer| layer.max_bitrate).max().unwrap_or_default()
     }
 
-    /// Something flows that did not: sets the subscriptions that get what they want to what suits them now.
+    /// What flows has changed: sets the subscriptions that get what they want to what suits them now.
     pub(crate) fn retarget(&mut self, now: Instant) {
         let mut ladders: BTreeMap<Prefer, Vec<Rung>> = BTreeMap::new();
         for at in 0..self.subscribers.len() {

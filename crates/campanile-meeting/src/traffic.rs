@@ -29,7 +29,7 @@ const CONTENT_KEYFRAME_SECONDS: u64 = 10;
 /// What has overtaken the packet that a stream begins with is sent after it no more often than this: whoever sends in reverse
 /// must not have everything sent to everybody many times over.
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(500);
-/// Packets of one source that may wait to be forwarded together: far fewer than its history holds.
+/// Packets of one source that may wait to be forwarded together: as many as its history holds at the least.
 const FRESH_MAX: usize = 256;
 
 impl Meeting {
@@ -49,7 +49,8 @@ impl Meeting {
             Received::Rtp(header, packet) => {
                 let layers =
                     || self.sources.values().find(|source| source.owner == id).map(|s| s.layers.len());
-                let may_be_first = !link.has_received();
+                // The trace is another line of memory, which only the first packet is worth.
+                let may_be_first = !link.knows_streams();
                 let route = link.receive(cx.now, &header, packet, layers);
                 if may_be_first && session.trace.reach(cx.now, JoinStep::FirstPacketIn) {
                     cx.event(Event::JoinTrace(session.trace.clone()));
@@ -98,9 +99,6 @@ impl Meeting {
             let orientation = orientation.and_then(|value| value.first()).copied();
             let allocation = link.layers_allocation(header, packet);
             let changed = allocation.is_some_and(|allocation| source.allocate(&allocation));
-            if changed {
-                source.retarget(cx.now); // nobody waits for what was given up
-            }
             let (ssrc, sequence) = (Some(header.ssrc), header.sequence);
             let incoming = Incoming { layer, descriptor, codec, ssrc, sequence, orientation };
             self.index_due |= changed;

@@ -1,4 +1,5 @@
-//! A safe face of libopus (RFC 6716): one encoder, one decoder, and a look at a packet from outside.
+//! A safe face of libopus (RFC 6716): one encoder, one decoder, a look at a packet from outside, and
+//! what is sent of silence.
 //!
 //! This is the only unsafe code of the workspace: each block is one call into C whose pointers come from slices and
 //! whose results are checked. Samples are `f32`, nominally within ±1.0, always at 48 kHz, interleaved when stereo;
@@ -178,7 +179,7 @@ impl Encoder {
     }
 
     /// Whether silence, or what is taken for it, may become packets of one byte, which need not be sent but for the first
-    /// (DTX, discontinuous transmission): after 200 ms, and with a packet of some substance each 400 ms.
+    /// (DTX, discontinuous transmission): after 200 ms, and with a packet of some substance each 420 ms.
     pub fn set_dtx(&mut self, on: bool) {
         self.set(sys::OPUS_SET_DTX_REQUEST, c_int::from(on)).expect("every encoder knows both values");
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use campanile_media::peer::sdp::asks_for_dtx;
 use campanile_wire::signaling::{
     ClientFrame, Duplex, MediaType, QualityPreference, Sdp, StreamDescriptor, Subscribe, SubscribeAck,
     VideoSubscription,
@@ -178,7 +179,7 @@ impl Driver {
             tracing::warn!(%why, "the answer cannot be used");
             return Err(TaskFailed);
         }
-        link.rests = sdp.contains("usedtx=1");
+        link.rests = asks_for_dtx(sdp);
         if link.stage == Stage::Subscribing {
             link.stage = Stage::Connecting;
             link.timings.answered = link.began.elapsed();

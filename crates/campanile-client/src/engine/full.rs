@@ -1,6 +1,6 @@
 //! The whole media path, by str0m.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -27,13 +27,53 @@ pub(crate) struct Full {
     camera: Option<Mid>,
     camera_on: bool,
     camera_rids: Vec<&'static str>,
-    /// Video sections in the order of the offer, with the stream wanted there; 0 for the camera's and stopped ones.
-    sections: Vec<(Mid, u32)>,
-    /// Streams seen, and when a keyframe was asked for last, while none has come: the first may overtake the answer.
-    starts: BTreeMap<u32, Option<Instant>>,
+    /// In the order of the offer.
+    sections: Vec<VideoSection>,
     timeout: Option<Instant>,
     outputs: VecDeque<Output>,
     over: bool,
+}
+
+/// A video section, and how its picture began.
+struct VideoSection {
+    mid: Mid,
+    /// What is wanted there; 0 in the camera's and stopped ones.
+    stream_id: u32,
+    start: Start,
+}
+
+/// The first keyframe may overtake the answer that tells of its stream, and no other comes unless it is asked for.
+#[derive(Clone, Copy)]
+enum Start {
+    /// No picture has come.
+    Unseen,
+    /// Pictures come, but no keyframe: one was asked for then.
+    Asked(Instant),
+    /// A keyframe has come.
+    Begun,
+}
+
+impl VideoSection {
+    fn new(mid: Mid, stream_id: u32) -> VideoSection {
+        VideoSection { mid, stream_id, start: Start::Unseen }
+    }
+
+    /// Takes a picture; true if a keyframe is to be asked for.
+    fn lacks_keyframe(&mut self, now: Instant, keyframe: bool) -> bool {
+        let lacks = match self.start {
+            _ if keyframe => {
+                self.start = Start::Begun;
+                false
+            }
+            Start::Unseen => true,
+            Start::Asked(at) => now >= at + KEYFRAME_PATIENCE,
+            Start::Begun => false,
+        };
+        if lacks {
+            self.start = Start::Asked(now);
+        }
+        lacks
+    }
 }
 
 impl Full {
@@ -62,7 +102,6 @@ impl Full {
             camera_on: false,
             camera_rids: Vec::new(),
             sections: Vec::new(),
-            starts: BTreeMap::new(),
             timeout: None,
             outputs: VecDeque::new(),
             over: false,
@@ -102,20 +141,20 @@ impl Full {
                 let mid = change.add_media(MediaKind::Video, direction, None, None, simulcast);
                 self.camera = Some(mid);
                 self.camera_rids = rids;
-                self.sections.push((mid, 0));
+                self.sections.push(VideoSection::new(mid, 0));
             }
         }
         self.camera_on = wish.camera.is_some();
-        for (mid, stream_id) in &mut self.sections {
-            if *stream_id != 0 && !wish.receive.contains(stream_id) {
-                change.stop_media(*mid);
-                *stream_id = 0;
+        for section in &mut self.sections {
+            if section.stream_id != 0 && !wish.receive.contains(&section.stream_id) {
+                change.stop_media(section.mid);
+                section.stream_id = 0;
             }
         }
         for stream_id in wish.receive {
-            if !self.sections.iter().any(|(_, known)| known == stream_id) {
+            if !self.sections.iter().any(|section| section.stream_id == *stream_id) {
                 let mid = change.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
-                self.sections.push((mid, *stream_id));
+                self.sections.push(VideoSection::new(mid, *stream_id));
             }
         }
         let (offer, pending) = change.apply()?;
@@ -124,12 +163,12 @@ impl Full {
         self.drain();
         Some(Offer {
             sdp,
-            receive_stream_ids: self.sections.iter().map(|(_, stream_id)| *stream_id).collect(),
+            receive_stream_ids: self.sections.iter().map(|section| section.stream_id).collect(),
             mids: self
                 .sections
                 .iter()
-                .filter(|(_, stream_id)| *stream_id != 0)
-                .map(|(mid, stream_id)| (*stream_id, mid.to_string()))
+                .filter(|section| section.stream_id != 0)
+                .map(|section| (section.stream_id, section.mid.to_string()))
                 .collect(),
         })
     }
@@ -209,7 +248,7 @@ impl Full {
                 }))
             }
             Event::MediaData(data) => {
-                let Some(&(_, stream_id)) = self.sections.iter().find(|(mid, _)| *mid == data.mid) else {
+                let Some(section) = self.sections.iter_mut().find(|section| section.mid == data.mid) else {
                     return;
                 };
                 let codec = match data.params.spec().codec {
@@ -220,12 +259,10 @@ impl Full {
                     _ => return,
                 };
                 let (now, keyframe) = (data.network_time, data.is_keyframe());
-                let asked = self.starts.get(&stream_id).copied();
-                let waits = asked.is_some_and(|at| at.is_none_or(|at| now < at + KEYFRAME_PATIENCE));
-                if keyframe {
-                    self.starts.insert(stream_id, None);
-                } else if !waits && let Some(mut writer) = self.rtc.writer(data.mid) {
-                    self.starts.insert(stream_id, Some(now));
+                let stream_id = section.stream_id;
+                if section.lacks_keyframe(now, keyframe)
+                    && let Some(mut writer) = self.rtc.writer(data.mid)
+                {
                     let _ = writer.request_keyframe(None, KeyframeRequestKind::Pli);
                 }
                 Output::Media(Media::Video(VideoFrame {
@@ -290,7 +327,8 @@ impl Full {
     }
 
     pub(super) fn request_keyframe(&mut self, stream_id: u32) {
-        let mid = self.sections.iter().find(|(_, known)| *known == stream_id).map(|(mid, _)| *mid);
+        let mid =
+            self.sections.iter().find(|section| section.stream_id == stream_id).map(|section| section.mid);
         if let Some(mut writer) = mid.and_then(|mid| self.rtc.writer(mid)) {
             let _ = writer.request_keyframe(None, KeyframeRequestKind::Pli);
         }
@@ -325,6 +363,18 @@ fn described(sdp: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_that_begins_without_a_keyframe_has_one_asked_for() {
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut section = VideoSection::new(Mid::from("1"), 7);
+        let asks: Vec<u64> =
+            (0..1_100).step_by(33).filter(|ms| section.lacks_keyframe(at(*ms), false)).collect();
+        assert_eq!(asks, [0, 528, 1056]);
+        assert!(!section.lacks_keyframe(at(1_100), true));
+        assert!((1_100..3_000).step_by(33).all(|ms| !section.lacks_keyframe(at(ms), false)));
+    }
 
     #[test]
     fn bare_rejected_sections_are_described() {

@@ -10,8 +10,10 @@ use crate::units::Bitrate;
 
 /// What arrives is measured over this long, by the receiver's clock.
 const WINDOW_US: i64 = 500_000;
-/// While a queue fills, over so long, if that is more: what was sent before says nothing of what passes then.
+/// While a queue fills, over so long, if that is more: a stream that has just begun fills only part of the window, and the
+/// silence before it must not count against the network. Of one that began just now, over no less than the second.
 const LATELY_US: i64 = 200_000;
+const BEGUN_US: i64 = 50_000;
 /// A decrease goes to this share of what arrives.
 const DECREASE: f64 = 0.85;
 /// An increase far from any known limit, per second.
@@ -83,7 +85,7 @@ impl RateControl {
         let Some(&(first_us, first_bytes)) = self.arrivals.front() else { return Bitrate::default() };
         let since_us = self.newest_us - LATELY_US;
         if first_us > since_us {
-            let span_us = (self.newest_us - first_us).max(LATELY_US / 4);
+            let span_us = (self.newest_us - first_us).max(BEGUN_US);
             let bytes = self.bytes - u64::from(first_bytes);
             return Bitrate::measured(bytes, Duration::from_micros(span_us as u64));
         }
@@ -201,5 +203,27 @@ impl RateControl {
         let variance = (1.0 - LIMIT_WEIGHT) * variance + LIMIT_WEIGHT * error * error / mean.max(1.0);
         // In bits per second relative to the mean: between 0.4 and 2.5 kbit/s of it.
         self.limit = Some((mean, variance.clamp(400.0, 2500.0)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_silence_before_a_stream_does_not_count_against_the_network() {
+        #[allow(clippy::disallowed_methods)] // any instant will do; from here on time is an argument
+        let start = Instant::now();
+        let at = |us: i64| start + Duration::from_micros(us as u64);
+        let mut control = RateControl::default();
+        control.found(start, Bitrate::kbps(2_500));
+        // A voice of 40 kbit/s for a second, and then 2 Mbit/s for a tenth of one.
+        (0..50).for_each(|number| control.arrived(number * 20_000, 100));
+        (0..25).for_each(|number| control.arrived(1_000_000 + number * 4_000, 1_000));
+        assert!(control.acknowledged().unwrap() < Bitrate::kbps(500));
+        assert!(control.update(at(1_100_000), Usage::Over, Duration::from_millis(50)));
+        // Of a fifth of a second half was silence; the whole window would say a fifth of it.
+        let rate = control.rate();
+        assert!((Bitrate::kbps(800)..Bitrate::kbps(1_700)).contains(&rate), "{rate:?}");
     }
 }

@@ -158,7 +158,7 @@ impl Leg {
         };
         voice.tick(now, &mut self.jitter);
         let measured_db = voice.temper(attenuation_db(&voice.frame.mid));
-        if let Some(claimed_db) = voice.claimed_db().filter(|_| voice.is_genuine()) {
+        if let Some(claimed_db) = voice.claimed_db().filter(|_| voice.is_answerable()) {
             let excess = (measured_db - f32::from(claimed_db) - HONEST_DB).max(0.0);
             self.doubt_db += (excess - self.doubt_db) * DOUBT_SHARE;
         }

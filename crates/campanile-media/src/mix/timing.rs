@@ -31,8 +31,8 @@ const FASTEST_SAMPLES: i64 = 5 * 48_000;
 /// A single packet counts as the time since the one before, but as no more than 40 ms: a radio link that is elsewhere for 50 ms
 /// every second is a pattern, one hold of 150 ms in 8 s is none.
 const HELD_UP_SAMPLES_MAX: i64 = 2 * FRAME_SAMPLES as i64;
-/// No packet for 200 ms, and the sender's clock does not say that it rested: a stall. That is no jitter, and what follows is
-/// measured afresh.
+/// No packet for 200 ms, for which the sender's clock does not account by a rest: a stall. That is no jitter, and what
+/// follows is measured afresh.
 const STALL_SAMPLES: i64 = 10 * FRAME_SAMPLES as i64;
 /// Timestamps are believed when they run at most this far ahead of the sequence: a minute of a sender's silence.
 const SILENCE_SAMPLES_MAX: i64 = 60 * 48_000;
@@ -111,7 +111,8 @@ impl Timing {
         let gap = arrival - self.last_arrival;
         self.last_arrival = arrival;
         let transit = arrival - place;
-        if anew || gap - (place - before) > STALL_SAMPLES {
+        let rested = (place - before).max(0);
+        if anew || (gap > STALL_SAMPLES && gap - rested > HELD_UP_SAMPLES_MAX) {
             (self.fastest, self.fastest_before, self.fastest_since) = (transit, transit, arrival);
             return place;
         }

@@ -15,7 +15,7 @@ const QUEUE_SAMPLES: usize = 2 * FRAME_SAMPLES + PACKET_SAMPLES_MAX;
 /// Concealment of what was lost plays in full for 100 ms, then fades out: longer, it is a drone and no speech.
 const FADE_LOST: Range<usize> = 4_800..DRY_SAMPLES_MAX;
 /// The noise of a sender's room goes on while it rests (DTX) for 500 ms, then fades out within 100: a packet that renews it is
-/// due every 400.
+/// due every 420.
 const FADE_REST: Range<usize> = 24_000..28_800;
 /// The ramp of a voice that comes or goes: 5 ms.
 const RAMP_SAMPLES: usize = 240;
@@ -48,6 +48,8 @@ pub(super) struct Voice {
     claimed_db: Option<u8>,
     /// Packets until the decoder can be trusted with how loud things are.
     unsettled: u64,
+    /// Whether a packet was decoded in this tick, or its sender rests: what sounds is its own doing.
+    answerable: bool,
     audible: bool,
     /// The frame of the tick before, as decoded.
     before: Box<Sound>,
@@ -70,6 +72,7 @@ impl Voice {
             fade: FADE_LOST,
             claimed_db: None,
             unsettled: 0,
+            answerable: false,
             audible: false,
             before: Box::default(),
             frame: Box::default(),
@@ -95,6 +98,7 @@ impl Voice {
 
     /// Decodes the next 20 ms into `frame`.
     pub(super) fn tick(&mut self, now: Instant, jitter: &mut Jitter) {
+        self.answerable = self.queued > 0 && self.is_genuine();
         jitter.begin_tick(now, self.queued);
         let mut passed = jitter.take_passed();
         while passed > 0 {
@@ -149,6 +153,11 @@ impl Voice {
         let gain = 10f32.powf((measured_db - loudest_db) / 20.0);
         self.frame.shape(|_| gain);
         loudest_db
+    }
+
+    /// Whether its sender answers for how loud this tick is: some of it came, or was said not to come.
+    pub(super) fn is_answerable(&self) -> bool {
+        self.answerable
     }
 
     /// Whether what sounds now came from a packet, not from concealment.
@@ -237,7 +246,10 @@ impl Voice {
                     self.conceal(jitter, missing);
                     jitter.ran_dry(missing);
                 }
-                Step::Rest => self.invent(wanted - self.queued, FADE_REST),
+                Step::Rest => {
+                    self.answerable = true;
+                    self.invent(wanted - self.queued, FADE_REST);
+                }
                 Step::Waiting => {
                     self.concealed = FADE_LOST.end;
                     self.invent(wanted - self.queued, FADE_LOST);
@@ -253,6 +265,7 @@ impl Voice {
             if out_of_silence && i < RAMP_SAMPLES { i as f32 / RAMP_SAMPLES as f32 } else { 1.0 }
         });
         self.concealed = 0;
+        self.answerable = true;
         self.unsettled = self.unsettled.saturating_sub(1);
         true
     }

@@ -80,8 +80,9 @@ impl Outbox {
         to: impl Into<PeerAddr>,
         write: impl FnOnce(&mut Vec<u8>, usize) -> bool,
     ) -> bool {
+        self.forget_sent();
         let is_full = self.bytes.len() >= OUTBOX_BYTES_MAX || self.entries.len() >= OUTBOX_PACKETS_MAX;
-        (self.is_empty() || !is_full) && self.append(to, write)
+        !is_full && self.append(to, write)
     }
 
     /// Appends one packet written by `write`, which gets the buffer and the offset at which the packet begins, and
@@ -91,11 +92,7 @@ impl Outbox {
         to: impl Into<PeerAddr>,
         write: impl FnOnce(&mut Vec<u8>, usize) -> bool,
     ) -> bool {
-        if self.is_empty() {
-            self.bytes.clear();
-            self.entries.clear();
-            self.sent = 0;
-        }
+        self.forget_sent();
         // What a panic has left unfinished is no packet.
         let start = self.entries.last().map_or(0, |entry| entry.range.end);
         self.bytes.truncate(start);
@@ -107,6 +104,15 @@ impl Outbox {
         }
         self.entries.push(Entry { to: to.into(), range: start..self.bytes.len() });
         true
+    }
+
+    /// Once all has been handed out, there is room again.
+    fn forget_sent(&mut self) {
+        if self.is_empty() {
+            self.bytes.clear();
+            self.entries.clear();
+            self.sent = 0;
+        }
     }
 }
 

@@ -39,8 +39,8 @@ pub(crate) enum Route {
 }
 
 impl MediaLink {
-    /// Whether it is known of any packet yet what it is.
-    pub(crate) fn has_received(&self) -> bool {
+    /// Whether any of its streams is known yet.
+    pub(crate) fn knows_streams(&self) -> bool {
         !self.routes.is_empty()
     }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use campanile_media::peer::sdp::{Direction, Offer, PlainSection, SectionKind, SimulcastRid, plain_offer};
+use campanile_media::peer::sdp::{
+    Direction, Offer, PlainSection, SectionKind, SimulcastRid, asks_for_dtx, plain_offer,
+};
 use campanile_meeting::ids::{AttendeeKey, CONTENT_SUFFIX};
 use campanile_wire::signaling::{
     ClientFrame, Duplex, MediaType, QualityPreference, Sdp, StreamDescriptor, Subscribe, SubscribeAck,
@@ -305,7 +307,7 @@ impl Client {
                     timestamp: self.rng.next_u32(),
                     packets: 0,
                     bytes: 0,
-                    rests: text.contains("usedtx=1"),
+                    rests: asks_for_dtx(text),
                 });
             }
         }

@@ -126,3 +126,25 @@ fn a_rest_whose_beginning_was_lost_is_no_more_than_a_loss() {
     }
     assert!(heard.quality.concealed_samples > 0 && heard.quality.lost > 0, "{:?}", heard.quality);
 }
+
+#[test]
+fn whoever_claims_to_be_loud_and_rests_keeps_nobody_out() {
+    let mut world = World::new();
+    (0..8).for_each(|n| world.mixer.add(LegId(n), n, true));
+    for n in 10..18 {
+        world.join(LegId(n), tone(300.0 + 200.0 * n as f32, 0.1));
+    }
+    for tick in 0..500 {
+        // 10 ms, of which nothing is sent: half of each tick is a rest.
+        for n in (0..8).filter(|_| tick % 8 == 0) {
+            let (sequence, timestamp) = (tick as u16 / 8, tick * FRAME_SAMPLES as u32);
+            world.mixer.push(
+                world.now,
+                LegId(n),
+                AudioPacket { sequence, timestamp, level_db: Some(0), payload: &[0xf0] },
+            );
+        }
+        world.run(1);
+    }
+    assert_eq!(world.mixer.heard_owners, [10, 11, 12, 13, 14, 15, 16, 17]);
+}

@@ -350,10 +350,10 @@ pub(super) fn answered_fmtp(offered: &OfferedCodec, role: Role) -> Option<String
     match (offered.codec, offered.fmtp.as_deref()) {
         (Codec::Opus, fmtp) => {
             // Clients add their audio profile to this line, and only where there is one.
-            let fmtp = fmtp.unwrap_or("minptime=10;useinbandfec=1");
+            let fmtp = fmtp.filter(|fmtp| !fmtp.is_empty()).unwrap_or("minptime=10;useinbandfec=1");
             let says = super::fmtp_parameter(fmtp, "usedtx").is_some();
             let asks = matches!(role, Role::Audio { dtx: true, .. }) && !says;
-            Some(if asks { format!("{fmtp};usedtx=1") } else { fmtp.to_owned() })
+            Some(if asks { format!("{};usedtx=1", fmtp.trim_end_matches(';')) } else { fmtp.to_owned() })
         }
         // With a line, a client sending AV1 subscribes again on every index.
         (Codec::Av1, _) => None,

@@ -434,6 +434,12 @@ mod uri {
         "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 }
 
+/// Whether an answer asks its reader to send nothing while there is nothing to say (DTX, RFC 7587 section 6.1).
+pub fn asks_for_dtx(answer: &str) -> bool {
+    let parameters = answer.lines().filter_map(|line| line.strip_prefix("a=fmtp:")?.split_once(' '));
+    parameters.into_iter().any(|(_, fmtp)| fmtp_parameter(fmtp, "usedtx") == Some("1"))
+}
+
 /// The value of one of `name=value;...` format parameters; names are compared without regard to case.
 fn fmtp_parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
     fmtp.split(';').find_map(|parameter| {

@@ -133,6 +133,7 @@ fn a_client_that_speaks_is_asked_to_send_no_silence() {
     };
     check("", "a=fmtp:111 minptime=10;useinbandfec=1;usedtx=1");
     check("a=fmtp:111 minptime=10\r\n", "a=fmtp:111 minptime=10;usedtx=1");
+    check("a=fmtp:111 minptime=10;\r\n", "a=fmtp:111 minptime=10;usedtx=1");
     check("a=fmtp:111 usedtx=0;minptime=10\r\n", "a=fmtp:111 usedtx=0;minptime=10");
 }
 
