@@ -161,7 +161,7 @@ impl Voice {
     }
 
     /// Whether what sounds now came from a packet, not from concealment.
-    pub(super) fn is_genuine(&self) -> bool {
+    fn is_genuine(&self) -> bool {
         self.concealed == 0
     }
 
