@@ -94,7 +94,7 @@ test('Firefox is given the layer of a simulcast camera that it wishes for, in a 
   const { frames } = await seesInWidth('the large picture again', 1280);
   await fox.until('that it moves', ([id, frames]) => lab.see(id).frames > frames + 30, [ann.id, frames], PATIENCE_MS);
   await fox.seesColour(ann, RED, PATIENCE_MS);
-  // Firefox has H.264 by a plugin only, and where that is missing nobody sends it.
+  // Firefox has H.264 by a plugin only (MOZ_GMP_PATH may name its folder), and where that is missing nobody sends it.
   const known = await fox.ask(() => RTCRtpReceiver.getCapabilities('video').codecs.map(one => one.mimeType));
   const hasH264 = known.includes('video/H264');
   await cat.ask(() => {
