@@ -431,13 +431,13 @@ export class Relay {
 
 /** The same for media: UDP, a socket towards the server for each address of a client. */
 export class MediaRelay {
-  static async open() {
+  static async open(port = 0) {
     const relay = new MediaRelay();
     relay.flows = new Map();
     relay.kept = new Set();
     relay.gone = false;
     relay.socket = dgram.createSocket('udp4').on('message', (bytes, from) => relay.pass(bytes, from));
-    await new Promise(resolve => relay.socket.bind(0, '127.0.0.1', resolve));
+    await once(relay.socket.bind(port, '127.0.0.1'), 'listening');
     return relay;
   }
 

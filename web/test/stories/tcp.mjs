@@ -1,5 +1,6 @@
 // A network that lets no UDP through: media over TCP, to the same port.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import net from 'node:net';
 import { test } from 'node:test';
 import { BLUE, Gathering, GREEN, MediaRelay, Server } from '../harness.mjs';
@@ -11,6 +12,19 @@ const protocol = person =>
     const pair = all.find(one => one.id === all.find(one => one.type === 'transport')?.selectedCandidatePairId);
     return all.find(one => one.id === pair?.localCandidateId)?.protocol;
   });
+
+/** TCP and UDP at one port; a port that is free for the one may be another's for the other. */
+async function openBoth(onStream, tries = 10) {
+  const streams = net.createServer(onStream).listen(0, '127.0.0.1');
+  await once(streams, 'listening');
+  try {
+    return { streams, datagrams: await MediaRelay.open(streams.address().port) };
+  } catch (error) {
+    streams.close();
+    if (error.code !== 'EADDRINUSE' || tries === 1) throw error;
+    return openBoth(onStream, tries - 1);
+  }
+}
 
 test('where there is no UDP, people hear and see each other over TCP', async t => {
   const server = await Server.start({ more: ['--media-over', 'tcp'] });
@@ -36,19 +50,16 @@ test('where there is no UDP, people hear and see each other over TCP', async t =
 
 test('where UDP is announced and every datagram lost, the call goes over TCP all the same', async t => {
   // A firewall: nothing passes by UDP, and TCP to the same port does.
-  const firewall = await MediaRelay.open();
-  t.after(() => firewall.close());
-  firewall.gone = true;
-  const server = await Server.start({ more: ['--media-public', firewall.address] });
-  t.after(() => server.stop());
-  const media = new URL(`tcp://${server.media}`);
-  const streams = net.createServer(inside => {
+  let server;
+  const { streams, datagrams } = await openBoth(inside => {
+    const media = new URL(`tcp://${server.media}`);
     const outside = net.connect(Number(media.port), media.hostname);
     for (const [from, to] of [[inside, outside], [outside, inside]]) from.on('error', () => to.destroy()).pipe(to);
   });
-  const [host, port] = firewall.address.split(':');
-  await new Promise(resolve => streams.listen(Number(port), host, resolve));
-  t.after(() => streams.close());
+  t.after(() => [streams, datagrams].forEach(one => one.close()));
+  datagrams.gone = true;
+  server = await Server.start({ more: ['--media-public', datagrams.address] });
+  t.after(() => server.stop());
   const meeting = new Gathering(t);
   const ann = await meeting.invite('ann', await server.invite(meeting.name, 'ann'));
   const bob = await meeting.invite('bob', await server.invite(meeting.name, 'bob'));
