@@ -9,6 +9,8 @@ use crate::rtcp::twcc::PacketStatuses;
 const PACKETS_MAX: usize = 4096;
 /// Feedback that is later than this tells nothing of the network as it is.
 const AGE_MAX: Duration = Duration::from_secs(6);
+/// What was reported missing may have been overtaken only: for no longer than this.
+const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 /// The reference time of feedback counts 64 ms in 24 bits.
 const REFERENCE_US: i64 = 64_000;
 
@@ -55,9 +57,16 @@ pub(super) struct Acknowledged {
 impl SentPackets {
     /// Notes a packet that leaves, and returns its number.
     pub(super) fn push(&mut self, now: Instant, bytes: usize, cluster: Option<u32>) -> u16 {
-        while self.packets.len() >= PACKETS_MAX
-            || self.packets.front().is_some_and(|first| now.saturating_duration_since(first.at) > AGE_MAX)
-        {
+        // Who reports what arrives costs the memory of a round trip, and of a second where packets are lost.
+        let is_over = |first: &Sent| {
+            let age = now.saturating_duration_since(first.at);
+            match first.fate {
+                Fate::Unknown => age > AGE_MAX,
+                Fate::Lost => age > OVERTAKEN_MAX,
+                Fate::Arrived => true,
+            }
+        };
+        while self.packets.len() >= PACKETS_MAX || self.packets.front().is_some_and(is_over) {
             self.packets.pop_front();
             self.first += 1;
         }
@@ -120,5 +129,52 @@ impl SentPackets {
     /// Whether something sent after `then` has not been heard of.
     pub(super) fn is_awaiting_since(&self, then: Instant) -> bool {
         self.packets.back().is_some_and(|last| last.at > then && last.fate == Fate::Unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtcp::{self, RtcpItem, TwccRecorder};
+    use crate::test_start;
+
+    #[test]
+    fn what_has_arrived_is_remembered_no_longer() {
+        const ROUND_TRIP: u64 = 100;
+        /// 1,000 packets a second for ten, of which number 3000 comes later by so many milliseconds.
+        fn check(reports: bool, later: u64, remembered: std::ops::Range<usize>, overtaken: usize) {
+            const LATE: u64 = 3000;
+            let (mut sent, mut recorder, start) = (SentPackets::default(), TwccRecorder::new(), test_start());
+            let (mut most, mut arrived, mut arrived_late) = (0, 0, 0);
+            for ms in 0..10_000_u64 {
+                let now = start + Duration::from_millis(ms);
+                assert_eq!(sent.push(now, 1000, None), ms as u16);
+                most = most.max(sent.packets.len());
+                let straight = ms.checked_sub(ROUND_TRIP).filter(|number| *number != LATE);
+                let late = (ms == LATE + ROUND_TRIP + later).then_some(LATE);
+                for number in straight.into_iter().chain(late).filter(|_| reports) {
+                    recorder.record(number as u16, now);
+                }
+                if recorder.poll_timeout().is_none_or(|due| due > now) {
+                    continue;
+                }
+                let mut report = Vec::new();
+                recorder.build(now, 1, 2, &mut report);
+                let item = rtcp::parse(&report).flatten().next();
+                let Some(RtcpItem::TransportFeedback(feedback)) = item else { panic!("{item:?}") };
+                sent.acknowledge(feedback.reference_time, feedback.packets().expect("well formed"));
+                arrived += sent.acknowledged().len();
+                arrived_late += sent.acknowledged().iter().filter(|packet| packet.late).count();
+            }
+            assert!(remembered.contains(&most), "{most} remembered");
+            assert_eq!(arrived_late, overtaken);
+            assert!(!reports || arrived > 9_800, "{arrived} arrived");
+        }
+        check(false, 0, 4096..4097, 0);
+        // A round trip and what waits for a report.
+        check(true, 0, 150..160, 0);
+        check(true, 100, 200..260, 1);
+        // What is lost is waited for, with all that was sent after it.
+        check(true, 20_000, 1000..1010, 0);
     }
 }

@@ -20,6 +20,16 @@ const RUN_SEGMENTS_MAX: usize = 64;
 /// Bytes in one run: segments of one send must fit one IP datagram's length field, headers included.
 const RUN_BYTES_MAX: usize = 60 * 1024;
 
+/// How often all is handed out before room that went unused meanwhile is given back: some seconds of video. A burst shall not
+/// take its memory from others for the rest of a call, and what comes every second shall not be allocated every second.
+const LOOK_BACK: u32 = 256;
+
+/// Times what was needed that may be kept, so that pictures of changing size find their room.
+const ROOM_MAX: usize = 4;
+
+/// Bytes and packets that are always kept room for once there was some: a picture's worth.
+const ROOM_MIN: (usize, usize) = (8 * 1024, 16);
+
 /// Packets waiting to be sent.
 #[derive(Default, Debug)]
 pub struct Outbox {
@@ -28,6 +38,9 @@ pub struct Outbox {
     entries: Vec<Entry>,
     /// How many entries have been handed out.
     sent: usize,
+    /// How often all has been handed out since room was last given back, and the most bytes and packets that it was.
+    emptied: u32,
+    needed: (usize, usize),
 }
 
 #[derive(Debug)]
@@ -108,11 +121,28 @@ impl Outbox {
 
     /// Once all has been handed out, there is room again.
     fn forget_sent(&mut self) {
-        if self.is_empty() {
-            self.bytes.clear();
-            self.entries.clear();
-            self.sent = 0;
+        if self.sent == 0 || !self.is_empty() {
+            return;
         }
+        let (bytes, packets) = self.needed;
+        self.needed = (bytes.max(self.bytes.len()), packets.max(self.sent));
+        self.bytes.clear();
+        self.entries.clear();
+        self.sent = 0;
+        self.emptied += 1;
+        if self.emptied == LOOK_BACK {
+            let (bytes, packets) = std::mem::take(&mut self.needed);
+            give_back(&mut self.bytes, bytes.max(ROOM_MIN.0));
+            give_back(&mut self.entries, packets.max(ROOM_MIN.1));
+            self.emptied = 0;
+        }
+    }
+}
+
+/// Leaves an empty vector the room for twice what was needed, which is what growing leaves it, if it has far more.
+fn give_back<T>(vec: &mut Vec<T>, needed: usize) {
+    if vec.capacity() > ROOM_MAX * needed {
+        vec.shrink_to(2 * needed);
     }
 }
 
@@ -165,6 +195,34 @@ mod tests {
             assert!(outbox.next_run().is_some());
         }
         assert!(outbox.bytes.capacity() < OUTBOX_BYTES_MAX);
+    }
+
+    #[test]
+    fn room_for_a_burst_is_given_back_and_room_in_use_is_not() {
+        /// Hands out all of each of these bursts of 1,000 byte packets, again and again; tells the room after each round.
+        fn rounds(outbox: &mut Outbox, count: u32, bursts: &[usize]) -> Vec<(usize, usize)> {
+            let mut round = || {
+                for packets in bursts {
+                    (0..*packets).for_each(|_| assert!(fill(outbox, 1, 1000)));
+                    while outbox.next_run().is_some() {}
+                }
+                (outbox.bytes.capacity(), outbox.entries.capacity())
+            };
+            (0..count).map(|_| round()).collect()
+        }
+        let mut outbox = Outbox::default();
+        rounds(&mut outbox, 1, &[200]);
+        assert!(outbox.bytes.capacity() >= 200_000 && outbox.entries.capacity() >= 200);
+        let after = *rounds(&mut outbox, 2 * LOOK_BACK, &[10]).last().expect("there were some");
+        assert_eq!(after, (20_000, 32));
+        // Not even one large picture in a hundred has to find its room anew each time.
+        let mut bursts = [10; 100];
+        bursts[99] = 30;
+        let room = rounds(&mut outbox, 20, &bursts);
+        assert!(room.iter().all(|at| *at == room[0]), "{room:?}");
+        // And of nearly nothing, something is kept.
+        let after = *rounds(&mut outbox, 2 * LOOK_BACK, &[1]).last().expect("there were some");
+        assert_eq!(after, (2 * ROOM_MIN.0, 32));
     }
 
     #[test]
