@@ -20,9 +20,11 @@ enum Coding {
     H264,
     /// H.264 in temporal layers, which only the dependency descriptor tells.
     DescribedH264,
+    /// As browsers send L3T3 and L3T3_KEY: in the latter larger pictures need smaller ones in keyframes only.
     Vp9 {
         flexible: bool,
-        spatial: u8,
+        key_only: bool,
+        described: bool,
     },
     Av1 {
         spatial: u8,
@@ -31,12 +33,16 @@ enum Coding {
 }
 
 impl Coding {
-    const ALL: [Coding; 8] = [
+    const ALL: [Coding; 12] = [
         Coding::Vp8,
         Coding::H264,
         Coding::DescribedH264,
-        Coding::Vp9 { flexible: false, spatial: 3 },
-        Coding::Vp9 { flexible: true, spatial: 3 },
+        Coding::Vp9 { flexible: false, key_only: false, described: false },
+        Coding::Vp9 { flexible: false, key_only: true, described: false },
+        Coding::Vp9 { flexible: true, key_only: false, described: false },
+        Coding::Vp9 { flexible: true, key_only: true, described: false },
+        Coding::Vp9 { flexible: true, key_only: false, described: true },
+        Coding::Vp9 { flexible: true, key_only: true, described: true },
         Coding::Av1 { spatial: 1, key_only: false },
         Coding::Av1 { spatial: 3, key_only: false },
         Coding::Av1 { spatial: 3, key_only: true },
@@ -53,13 +59,19 @@ impl Coding {
 
     fn spatial(self) -> u8 {
         match self {
-            Coding::Vp9 { spatial, .. } | Coding::Av1 { spatial, .. } => spatial,
+            Coding::Vp9 { .. } => 3,
+            Coding::Av1 { spatial, .. } => spatial,
             _ => 1,
         }
     }
 
     fn is_described(self) -> bool {
-        matches!(self, Coding::DescribedH264 | Coding::Av1 { .. })
+        matches!(self, Coding::DescribedH264 | Coding::Vp9 { described: true, .. } | Coding::Av1 { .. })
+    }
+
+    /// Larger pictures need smaller ones in keyframes only.
+    fn is_key_only(self) -> bool {
+        matches!(self, Coding::Vp9 { key_only: true, .. } | Coding::Av1 { key_only: true, .. })
     }
 }
 
@@ -172,7 +184,7 @@ impl Encoder {
                     _ => [0, 1].map(&mut refer).into_iter().collect(),
                 }
             }
-            let leans_on_lower = is_key || !matches!(self.coding, Coding::Av1 { key_only: true, .. });
+            let leans_on_lower = is_key || !self.coding.is_key_only();
             if spatial > 0 && leans_on_lower {
                 references.extend(self.latest.get(&(spatial - 1, temporal)).copied());
             }
@@ -224,11 +236,13 @@ impl Encoder {
             Coding::H264 | Coding::DescribedH264 => {
                 vec![0x7c, bit(first, 0x80) | bit(last, 0x40) | if is_key { 5 } else { 1 }]
             }
-            Coding::Vp9 { flexible, .. } => {
+            Coding::Vp9 { flexible, key_only, .. } => {
                 let flags = 0xa0 | bit(!is_key, 0x40) | bit(flexible, 0x10) | bit(first, 8) | bit(last, 4);
+                let stands_alone = key_only && !is_key;
                 let can_climb = temporal == 0 && is_sync;
-                let layer = temporal << 5 | bit(can_climb, 0x10) | spatial << 1 | bit(spatial > 0, 1);
-                let mut header = vec![flags, high, low, layer];
+                let leans_on_lower = spatial > 0 && !stands_alone;
+                let layer = temporal << 5 | bit(can_climb, 0x10) | spatial << 1 | bit(leans_on_lower, 1);
+                let mut header = vec![flags | bit(stands_alone, 1), high, low, layer];
                 if !flexible {
                     header.push(self.tl0);
                 }
@@ -252,7 +266,7 @@ impl Encoder {
     ) -> Vec<u8> {
         let layers = self.coding.spatial();
         let targets: Vec<_> = (0..layers).flat_map(|s| (0..3).map(move |t| (s, t))).collect();
-        let lone = matches!(self.coding, Coding::Av1 { key_only: true, .. });
+        let lone = self.coding.is_key_only();
         let indication = |(s, t): (u8, u8), of: (u8, u8), is_key: bool| {
             let is_part = t >= of.1 && (s == of.0 || s > of.0 && (is_key || !lone));
             let begins = is_key || of.1 == 0 && s == of.0 && (t == 0 || is_sync);
@@ -598,8 +612,8 @@ const VANISHES_WITHIN: u32 = 6;
 #[test]
 fn a_size_that_vanishes_in_the_middle_of_a_switch_leaves_the_others() {
     for coding in Coding::ALL.into_iter().filter(|coding| coding.spatial() > 1) {
-        // Where a size needs nothing of the others but in keyframes, the next takes one.
-        let allowed = u32::from(matches!(coding, Coding::Av1 { key_only: true, .. }));
+        // Where a size needs nothing of the others but in keyframes, and a description says so, the next takes one.
+        let allowed = u32::from(coding.is_key_only() && coding.is_described());
         for (from, to) in [(0, 2), (1, 2), (2, 1), (2, 0), (2, 2)] {
             for seed in 0..u64::from(VANISHES_WITHIN) * 20 {
                 let mut run = Run::new(seed, coding, true, 1);
