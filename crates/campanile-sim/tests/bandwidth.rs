@@ -339,3 +339,33 @@ fn longest_gap_of_three(seed: u64) -> Duration {
     }
     longest
 }
+
+#[test]
+fn a_camera_that_goes_quiet_leaves_its_room_to_another_and_has_it_back() {
+    for seed in 0..3 {
+        for silent in [3000, 5000, 8000, 20_000] {
+            let world = World::new(Seed(seed));
+            let ann = world.join("ann").publish(Camera { layers_kbps: vec![700], ..Camera::hd() });
+            let cat = world.join("cat").publish(Camera::hd());
+            let bob = world.join("bob").watch(Watch::Server(1400));
+            world.run_for(secs(6) + millis(131 * seed));
+            bob.ranks(&ann, 1).ranks(&cat, 2);
+            world.run_for(secs(3));
+            narrows(&bob, 1600);
+            assert!(world.run_until(secs(4), || !paused(&bob).is_empty()), "seed {seed}");
+            world.run_for(secs(20));
+            let before = (bob.client().audio_packets, pauses(&bob), bob.seen(&ann).frames);
+            cat.let_flow(0, false);
+            world.run_for(millis(silent));
+            let (of_ann, of_cat) = (bob.seen(&ann).frames - before.2, bob.seen(&cat).frames);
+            cat.let_flow(0, true);
+            world.run_for(secs(10));
+            let (of_cat, story) = (bob.seen(&cat).frames - of_cat, format!("seed {seed}, {silent} ms"));
+            // Two seconds pass before it counts as quiet, and a moment until the next sharing.
+            assert!(of_ann >= (silent - 2500) * 15 / 1000, "{story}: {of_ann}");
+            assert!(of_cat > 110, "{story}: {of_cat} of 150");
+            assert!(pauses(&bob) <= before.1 + 1 && paused(&bob).len() == 1, "{story}");
+            assert!(bob.client().audio_packets - before.0 >= (10_000 + silent) / 20 - 10, "{story}");
+        }
+    }
+}
