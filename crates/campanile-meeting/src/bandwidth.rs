@@ -50,8 +50,7 @@ pub(crate) struct Share {
     /// The larger, the more important.
     pub(crate) priority: u32,
     state: ShareState,
-    /// When it was paused last, and when it came back.
-    paused_at: Option<Instant>,
+    /// When it came back from its last pause.
     resumed_at: Option<Instant>,
     /// How long it waits, once paused, before it comes back where it just fits.
     tries_after: Duration,
@@ -70,7 +69,7 @@ enum ShareState {
     /// It was more than could leave in time, and has stopped: the next sharing says what it gets.
     Late,
     /// It gets nothing.
-    Paused,
+    Paused { since: Instant },
 }
 
 /// How long a subscription may have more than its share.
@@ -89,7 +88,6 @@ impl Share {
         Share {
             priority,
             state: ShareState::Whole,
-            paused_at: None,
             resumed_at: None,
             tries_after: TRY_AFTER,
             excess_since: None,
@@ -98,25 +96,30 @@ impl Share {
     }
 
     fn pause(&mut self, now: Instant) {
-        if self.state != ShareState::Paused {
+        if !self.is_paused() {
             let is_soon = self.resumed_at.is_some_and(|at| now < at + LASTS);
             self.tries_after = if is_soon { (2 * self.tries_after).min(TRY_AFTER_MAX) } else { TRY_AFTER };
-            self.state = ShareState::Paused;
-            self.paused_at = Some(now);
+            self.state = ShareState::Paused { since: now };
         }
     }
 
     fn give(&mut self, now: Instant, state: ShareState) {
-        if self.state == ShareState::Paused {
+        if self.is_paused() {
             self.resumed_at = Some(now);
         }
         self.state = state;
     }
 
+    fn is_paused(&self) -> bool {
+        matches!(self.state, ShareState::Paused { .. })
+    }
+
     /// For how long it has been paused; `None` if it is not.
     fn paused_for(&self, now: Instant) -> Option<Duration> {
-        let paused_at = self.paused_at.filter(|_| self.state == ShareState::Paused)?;
-        Some(now.saturating_duration_since(paused_at))
+        match self.state {
+            ShareState::Paused { since } => Some(now.saturating_duration_since(since)),
+            _ => None,
+        }
     }
 }
 
@@ -150,7 +153,7 @@ impl Subscriber {
                 place(layer).or_else(|| ladder.iter().position(|rung| rung.layer.stream == layer.stream))
             }
             ShareState::Late => wanted.map(|_| 0),
-            ShareState::Paused => None,
+            ShareState::Paused { .. } => None,
         };
         let paused_for = self.share.paused_for(now);
         let rests = paused_for.is_some_and(|span| span < REST);
@@ -178,7 +181,7 @@ impl Subscriber {
         match layer {
             None if ask.wanted.is_some() => self.share.pause(now),
             // Whatever is to be had of it no more for a moment, it comes back by the same rules.
-            None if self.share.state == ShareState::Paused && !self.paused => {}
+            None if self.share.is_paused() && !self.paused => {}
             Some(layer) if ask.wanted != rung => self.share.give(now, ShareState::Part(layer)),
             _ => self.share.give(now, ShareState::Whole),
         }
@@ -235,9 +238,9 @@ impl Meeting {
                     _ => Patience::Grace { severe },
                 };
                 let subscriber = &mut source.subscribers[*at];
-                let was_paused = subscriber.share.state == ShareState::Paused;
+                let was_paused = subscriber.share.is_paused();
                 subscriber.take_share(now, ask, rung, patience);
-                let is_paused = subscriber.share.state == ShareState::Paused;
+                let is_paused = subscriber.share.is_paused();
                 if let Some(current) = ask.current.filter(|_| is_paused) {
                     left = left.saturating_sub(ask.ladder[current].bitrate);
                 }
@@ -254,7 +257,7 @@ impl Meeting {
     pub(crate) fn tell_pauses(&mut self, cx: &mut Cx<'_>) {
         for (group_id, source) in &mut self.sources {
             for subscriber in &mut source.subscribers {
-                let paused = subscriber.share.state == ShareState::Paused && !subscriber.paused;
+                let paused = subscriber.share.is_paused() && !subscriber.paused;
                 if paused != subscriber.share.told_paused {
                     subscriber.share.told_paused = paused;
                     let group_ids = vec![*group_id];
