@@ -95,8 +95,10 @@ impl Meeting {
             self.attendance.authorized(&subject).into_iter().for_each(|event| cx.event(event));
             number
         });
-        let server_side = join.adaption == Adaption::BandwidthProbingAndVideoQuality
-            && join.supported_adaptions.contains(&join.adaption);
+        let adaption = match join.supported_adaptions.contains(&join.adaption) {
+            true => join.adaption,
+            false => Adaption::Default,
+        };
         let audio_stream_id = self.new_audio_stream_id();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.audio_stream_id == 0 {
@@ -111,7 +113,7 @@ impl Meeting {
             session.muted = superseded.muted;
         }
         session.audio_session_id = join.audio_session_id;
-        session.adaption = if server_side { join.adaption } else { Adaption::Default };
+        session.adaption = adaption;
         session.disable_periodic_keyframes = join.disable_periodic_keyframes;
         session.is_firefox = join.client.platform_name.eq_ignore_ascii_case("firefox");
         info!(
@@ -127,7 +129,7 @@ impl Meeting {
                 turn: Some(TurnCredentials::default()),
                 video_subscription_limit: limit as u32,
                 // Absent would not be neutral: the client would take the choice back (section 3.2).
-                default_adaption: server_side.then_some(join.adaption),
+                default_adaption: (adaption != Adaption::Default).then_some(adaption),
                 wants_compressed_sdp: false,
             }),
         );

@@ -40,7 +40,7 @@ test('a receiver whose link narrows falls to the lower layer, and gets the upper
   await ann.ask(face => lab.cameraOn(face), { colour: RED, width: 1280, height: 720, busy: true });
   await turns(t, bob, ann, 'the large picture', id => lab.see(id)?.width >= 1280 && lab.see(id));
   await turns(t, cat, ann, 'the large picture', id => lab.see(id)?.width >= 1280 && lab.see(id));
-  bob.narrow({ kbps: 400 });
+  bob.narrow({ kbps: 300 });
   await turns(t, bob, ann, 'the small picture', id => lab.see(id)?.width < 1280 && lab.see(id));
   assert.ok((await cat.sees(ann)).width >= 1280, 'the picture of cat shrank too');
   bob.narrow();
@@ -127,12 +127,19 @@ for (const [adaption, number] of Object.entries(ADAPTIONS)) {
     const bob = await join('bob', { priority: true, adaption });
     await ann.ask(face => lab.cameraOn(face), { colour: RED, width: 1280, height: 720, busy: true });
     await turns(t, bob, ann, 'the large picture', id => lab.see(id)?.width >= 1280 && lab.see(id));
-    const asked = await bob.ask(() => lab.frames.find(one => one.type === 'JOIN').frame.join);
-    assert.equal(asked.serverSideNetworkAdaption, number);
+    const [asked, granted] = await bob.ask(() => ['JOIN', 'JOIN_ACK'].map(type => lab.frames.find(one => one.type === type).frame));
+    assert.equal(asked.join.serverSideNetworkAdaption, number);
+    assert.equal(granted.joinack.defaultServerSideNetworkAdaption, number);
+    const policy = await bob.ask(name => lab.policy.getServerSideNetworkAdaption() === lab.sdk.ServerSideNetworkAdaption[name], adaption);
+    assert.ok(policy, 'its policy goes by what it asked for');
     bob.narrow({ kbps: 450 });
     await turns(t, bob, ann, 'the small picture', id => lab.see(id)?.width < 1280 && lab.see(id));
     const { frames } = await bob.sees(ann);
     await bob.until('that it moves', ([id, frames]) => lab.see(id).frames > frames + 30, [ann.id, frames], LONG_MS);
+    await bob.until('how little its link bears', () => {
+      const told = lab.frames.findLast(one => !one.out && one.type === 'BITRATES')?.frame.bitrates;
+      return told?.serverAvailableOutgoingBitrate <= 450;
+    });
     bob.narrow();
     await turns(t, bob, ann, 'the large picture again', id => lab.see(id)?.width >= 1280 && lab.see(id));
   });
