@@ -22,6 +22,9 @@ const REPAIRS_SHARE: f64 = 0.2;
 const REPAIRS_BURST: Duration = Duration::from_millis(300);
 /// Buffers kept for the next packets.
 const SPARE_MAX: usize = 256;
+/// Packets that leave before buffers that went unused meanwhile are given back: half a second at 100 Mbit/s, or half a minute
+/// of one picture.
+const LOOK_BACK: u32 = 4096;
 
 /// How urgent a paced packet is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +49,9 @@ pub(super) struct Pacer {
     /// The same for repairs, at their share of it.
     repairs_free_at: Option<Instant>,
     spare: Vec<Vec<u8>>,
+    /// Packets that have left since buffers were last given back, and the most that waited at once.
+    since: u32,
+    needed: usize,
 }
 
 impl Pacer {
@@ -63,6 +69,18 @@ impl Pacer {
     pub(super) fn left(&mut self, now: Instant, bytes: usize, rate: Option<Bitrate>) {
         let span = rate.map_or(Duration::ZERO, |rate| rate.time_for(bytes as u64));
         self.free_at = Some(self.free_at.map_or(now, |at| at.max(now)) + span);
+        self.since += 1;
+        if self.since == LOOK_BACK {
+            self.since = 0;
+            let waiting = self.repairs.len() + self.media.len();
+            let needed = std::mem::replace(&mut self.needed, waiting);
+            if self.spare.len() + waiting > 2 * needed {
+                self.spare.truncate(needed - waiting);
+                self.spare.shrink_to(needed);
+                self.repairs.shrink_to(needed);
+                self.media.shrink_to(needed);
+            }
+        }
     }
 
     /// Whether a repair may be sent: they take a share of the rate, or a flood of them would keep out the pictures that
@@ -95,6 +113,7 @@ impl Pacer {
             Urgency::Repair => self.repairs.push_back((departure, packet)),
             Urgency::Media => self.media.push_back((departure, packet)),
         }
+        self.needed = self.needed.max(self.repairs.len() + self.media.len());
         true
     }
 
@@ -157,6 +176,30 @@ mod tests {
         // 10 ms each, and 10 ms' worth at once after the pause.
         assert_eq!(left, [(0, 3), (0, 1), (10, 2)]);
         assert!(pacer.is_empty() && pacer.backlog(RATE).is_zero());
+    }
+
+    #[test]
+    fn buffers_of_a_burst_are_given_back_and_those_in_use_are_not() {
+        let (mut pacer, start) = (Pacer::default(), test_start());
+        let mut wait_and_leave = |packets: usize| {
+            for _ in 0..packets {
+                assert!(pacer.hold(Urgency::Media, Departure::Unmarked, |out| out.resize(1000, 0)));
+            }
+            while let Some((_, packet)) = pacer.next(start, None) {
+                pacer.recycle(packet);
+            }
+            (pacer.spare.len(), pacer.spare.capacity().max(pacer.media.capacity()))
+        };
+        assert_eq!(wait_and_leave(200).0, 200);
+        let after = (0..LOOK_BACK / 5).map(|_| wait_and_leave(10)).last();
+        // One may be on its way while the others are given back.
+        assert!(after.is_some_and(|(spare, room)| spare <= 11 && room < 32), "{after:?}");
+        // Pictures differ in size.
+        let spares: Vec<_> = (0..LOOK_BACK).map(|at| wait_and_leave(10 + at as usize % 10).0).collect();
+        assert!(spares[10..].iter().all(|spare| *spare == 19));
+        // What leaves without waiting needs none.
+        (0..2 * LOOK_BACK).for_each(|_| pacer.left(start, 1000, None));
+        assert_eq!((pacer.spare.capacity(), pacer.media.capacity()), (0, 0));
     }
 
     #[test]
