@@ -231,18 +231,18 @@ impl MediaLink {
         }
     }
 
-    /// Sends one video packet on a downlink, when the network bears it; false when the subscriber cannot take its codec,
-    /// or is not connected.
+    /// Sends one video packet on the downlink of this SSRC, when the network bears it; false when the subscriber cannot take
+    /// its codec, or is not connected.
     pub(crate) fn send_video(
         &mut self,
         now: Instant,
-        mid: &str,
+        ssrc: u32,
         codec: &Codec,
         numbers: Rewritten,
         packet: &StoredPacket,
         is_repair: bool,
     ) -> bool {
-        let Some(downlink) = self.downlinks.iter_mut().find(|downlink| downlink.mid == mid) else {
+        let Some(downlink) = self.downlinks.iter_mut().find(|downlink| downlink.ssrc == ssrc) else {
             return false;
         };
         downlink.rtx_seq = downlink.rtx_seq.wrapping_add(is_repair.into());
@@ -272,7 +272,7 @@ impl MediaLink {
         let extensions = &extensions[..count];
         if !is_repair {
             return self.peer.send_video(now, Urgency::Media, departure, |out| {
-                write_copy(out, downlink.ssrc, accepted.pt, extensions, numbers, packet);
+                write_copy(out, ssrc, accepted.pt, extensions, numbers, packet);
             });
         }
         let Some(rtx_pt) = accepted.rtx_pt else { return false };

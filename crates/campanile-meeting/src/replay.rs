@@ -104,10 +104,10 @@ impl Source {
             return false;
         }
         subscriber.replayed = Some(replayed);
-        let Subscriber { mid, forwarder, .. } = subscriber;
-        forwarder.replay(now, stream_id, packets.into_iter(), |numbers, packet| {
+        let ssrc = subscriber.forwarder.ssrc;
+        subscriber.forwarder.replay(now, stream_id, packets.into_iter(), |numbers, packet| {
             if let Some(codec) = codecs.get(packet.codec) {
-                link.send_video(now, mid, &codec.codec, numbers, packet, false);
+                link.send_video(now, ssrc, &codec.codec, numbers, packet, false);
             }
         });
         true

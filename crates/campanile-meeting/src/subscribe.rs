@@ -414,8 +414,8 @@ impl Meeting {
             let Some(downlink) = link.and_then(|l| l.downlinks.iter().find(|d| d.mid == section.mid)) else {
                 continue;
             };
-            // The outgoing numbers run on with the section, whatever it shows.
-            let before = old.iter().position(|(_, subscriber)| subscriber.mid == section.mid);
+            // The outgoing numbers run on with the section, whatever it shows. On another connection it is another one.
+            let before = old.iter().position(|(_, subscriber)| subscriber.forwarder.ssrc == downlink.ssrc);
             let subscriber = match before.map(|at| old.swap_remove(at)) {
                 Some((old_group, mut subscriber)) => {
                     if old_group != group_id {

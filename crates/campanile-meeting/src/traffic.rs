@@ -270,7 +270,7 @@ impl Meeting {
                 break;
             }
             let (codec, numbers) = (&codec.codec, rewrite(packet));
-            link.send_video(cx.now, &subscriber.mid, codec, numbers, packet, true);
+            link.send_video(cx.now, ssrc, codec, numbers, packet, true);
         }
         self.note_release(cx.now, id);
         cx.touch(meeting, id);
@@ -419,7 +419,7 @@ impl Subscriber {
         let Some(codec) = codecs.get(packet.codec) else { return false };
         self.stop_if_late(packet.info.begins_frame, link.peer.backlog());
         let Some(numbers) = self.forwarder.offer(now, stream_id, packet) else { return false };
-        link.send_video(now, &self.mid, &codec.codec, numbers, packet, false);
+        link.send_video(now, self.forwarder.ssrc, &codec.codec, numbers, packet, false);
         true
     }
 }

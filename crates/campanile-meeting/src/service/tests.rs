@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use aws_lc_rs::hmac;
+use campanile_media::forward::Forwarder;
 use campanile_media::peer::sdp::{Direction, PlainSection, SectionKind, SimulcastRid, plain_offer};
 use campanile_media::rtcp::RtcpItem;
 use campanile_media::rtp;
@@ -164,6 +165,21 @@ impl World {
 
     fn frames_to(&self, who: u64) -> impl Iterator<Item = &ServerFrame> {
         self.frames.iter().filter(move |(to, _)| *to == who).map(|(_, frame)| frame)
+    }
+
+    /// Of stream 1, as the last answer says.
+    fn ssrc_told(&self, who: u64) -> u32 {
+        let told = self.frames_to(who).filter_map(|frame| match frame {
+            ServerFrame::SubscribeAck(ack) => ack.tracks.first().map(|track| track.ssrc),
+            _ => None,
+        });
+        told.last().expect("stream 1 is there to receive")
+    }
+
+    /// Of the one who watches.
+    fn forwarder(&self) -> &Forwarder {
+        let sources = self.service.meetings[&MEETING].sources.values();
+        &sources.flat_map(|source| &source.subscribers).next().expect("somebody watches").forwarder
     }
 
     fn indexes_to(&self, who: u64) -> usize {
@@ -346,18 +362,11 @@ fn repairs_have_a_budget() {
     let mut world = World::with_attendees(2);
     world.subscribe(1, &video_offer(1), 2);
     world.subscribe(2, &video_offer(2), 0);
-    let ssrc = world.frames_to(2).find_map(|frame| match frame {
-        ServerFrame::SubscribeAck(ack) => ack.tracks.first().map(|track| track.ssrc),
-        _ => None,
-    });
-    let ssrc = ssrc.expect("stream 1 is there to receive");
+    let ssrc = world.ssrc_told(2);
     for sequence in 0..20 {
         world.datagram(address(1), &keyframe(9, sequence));
     }
-    let meeting = world.service.meetings.get(&MEETING).expect("it lives");
-    let forwarder =
-        &meeting.sources.values().flat_map(|source| &source.subscribers).next().expect("one").forwarder;
-    let first = (0..=u16::MAX).find(|seq| forwarder.find(*seq).is_some()).expect("video flows");
+    let first = (0..=u16::MAX).find(|seq| world.forwarder().find(*seq).is_some()).expect("video flows");
     world.forget();
     let mut nacks = Vec::new();
     for _ in 0..60 {
@@ -367,6 +376,26 @@ fn repairs_have_a_budget() {
         world.datagram(address(2), &nacks);
     }
     assert!((100..=500).contains(&world.datagrams), "{} repairs", world.datagrams);
+}
+
+#[test]
+fn a_section_of_another_connection_is_another_whatever_its_name() {
+    let mut world = World::with_attendees(1);
+    world.subscribe(1, &video_offer(1), 2);
+    world.join(2, 2);
+    let offer = include_str!("../../../campanile-media/testdata/sdp/offer-duplex-one-remote.sdp");
+    let ssrcs = ["BBuQ", "BBuQ", "another"].map(|ufrag| {
+        world.subscribe(2, &offer.replace("BBuQ", ufrag), 0);
+        let told = world.ssrc_told(2);
+        assert_eq!(
+            world.forwarder().ssrc,
+            told,
+            "what is sent is reported, and repaired, under what was told"
+        );
+        told
+    });
+    assert_eq!(ssrcs[0], ssrcs[1]);
+    assert_ne!(ssrcs[0], ssrcs[2]);
 }
 
 #[test]
