@@ -33,6 +33,8 @@ pub use campanile_meeting::service::{Command, DataError, Event};
 
 /// Frames of all clients waiting for the worker. Beyond this, sockets are not read any further.
 const FRAMES_WAITING_MAX: usize = 1024;
+/// With so many of them waiting the worker is woken up, even if nobody waits for any of them.
+const FRAMES_WAITING_LONG: usize = FRAMES_WAITING_MAX / 2;
 /// Frames and closings waiting for one socket: several seconds of the busiest meeting. Beyond it, the client is too slow.
 const MAILBOX_MAX: usize = 512;
 /// Frames taken in one turn, so that media never waits for more of them than this.
@@ -193,8 +195,24 @@ impl WorkerHandle {
     }
 
     async fn pass_on(&self, session: SessionId, what: FromSocket) {
+        let can_wait = what.can_wait();
         let _ = self.frames.send((session, what)).await;
-        let _ = self.waker.wake();
+        if !can_wait || self.frames.capacity() <= FRAMES_WAITING_MAX - FRAMES_WAITING_LONG {
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+impl FromSocket {
+    /// Whether it may wait for the worker's next turn, a second at most while anybody is connected: it has no answer, and
+    /// only says that a client is there and how it fares. Each client sends one a second.
+    fn can_wait(&self) -> bool {
+        match self {
+            FromSocket::Frame(frame) => {
+                matches!(**frame, ClientFrame::ClientMetric(_) | ClientFrame::Pong { .. })
+            }
+            FromSocket::BadFrame(_) | FromSocket::Disconnected => false,
+        }
     }
 }
 
@@ -456,5 +474,41 @@ fn post(mailboxes: &mut HashMap<SessionId, mpsc::Sender<ToSocket>>, session: Ses
         // Full: the client does not read. Without its sender the mailbox ends, and the socket closes.
         info!(session = session.0, "a client reads too slowly and is disconnected");
         mailboxes.remove(&session);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_has_no_answer_waits_for_the_next_turn_unless_there_is_much_of_it() {
+        let mut poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).unwrap());
+        let (control, _control) = control::channel();
+        let (frames, mut waiting) = mpsc::channel(FRAMES_WAITING_MAX);
+        let worker = WorkerHandle { control, frames, waker, next_session: Arc::default() };
+        let mut is_woken = || {
+            let mut events = Events::with_capacity(1);
+            poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+            !events.is_empty()
+        };
+        let metrics = || ClientFrame::ClientMetric(Default::default());
+
+        worker.frame(SessionId(1), metrics()).await;
+        worker.frame(SessionId(1), ClientFrame::Pong { id: 1 }).await;
+        assert!(!is_woken());
+        worker.frame(SessionId(1), ClientFrame::Ping { id: 1 }).await;
+        assert!(is_woken());
+        assert_eq!(std::iter::from_fn(|| waiting.try_recv().ok()).count(), 3, "and finds all of them");
+
+        for _ in 1..FRAMES_WAITING_LONG {
+            worker.frame(SessionId(1), metrics()).await;
+        }
+        assert!(!is_woken());
+        worker.frame(SessionId(1), metrics()).await;
+        assert!(is_woken(), "long before they have no room");
+        worker.disconnected(SessionId(1)).await;
+        assert!(is_woken());
     }
 }
