@@ -24,7 +24,8 @@ use crate::trace::JoinStep;
 const RTCP_ITEMS_MAX: usize = 64;
 /// Packets repaired for one feedback message: a receiver that lacks more wants a keyframe.
 const REPAIRS_PER_NACK_MAX: usize = 64;
-/// Content shares are asked for a keyframe this often, in reports (seconds), as their codecs repair themselves badly.
+/// Content shares that are watched are asked for a keyframe this often, in reports (seconds), as their codecs repair
+/// themselves badly.
 const CONTENT_KEYFRAME_SECONDS: u64 = 10;
 /// What has overtaken the packet that a stream begins with is sent after it no more often than this: whoever sends in reverse
 /// must not have everything sent to everybody many times over.
@@ -306,7 +307,8 @@ impl Meeting {
         }
     }
 
-    /// Sends what the publishers have to hear: repairs and keyframes wanted, and transport feedback.
+    /// Sends what the publishers have to hear: repairs and keyframes wanted, of layers that somebody takes, and transport
+    /// feedback.
     pub(crate) fn repair_and_request(&mut self, cx: &mut Cx<'_>, feedback: bool) {
         let now = cx.now;
         let mut numbers = Vec::new();
@@ -315,6 +317,10 @@ impl Meeting {
             let Some(link) = link else { continue };
             for layer in &mut source.layers {
                 let Some(media_ssrc) = layer.ssrc else { continue };
+                let is_taken = || source.subscribers.iter().any(|s| s.forwarder.takes(layer.stream_id));
+                if layer.uplink.wants_something() && !is_taken() {
+                    layer.uplink.want_nothing();
+                }
                 numbers.clear();
                 layer.uplink.nacks_due(now, &mut numbers);
                 let keyframe = layer.uplink.keyframes.poll(now);

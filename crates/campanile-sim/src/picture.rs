@@ -192,6 +192,9 @@ pub(crate) struct SentLayer {
     /// Packets really go out.
     pub(crate) flows: bool,
     pub(crate) keyframes: u64,
+    /// NACKs and keyframe requests received for it.
+    pub(crate) nacks: u64,
+    pub(crate) plis: u64,
     pub(crate) packets: u32,
     pub(crate) bytes: u32,
     pub(crate) timestamp: u32,
@@ -270,6 +273,8 @@ impl Sender {
                 rtx_ssrc: random(),
                 flows: *kbps > 0,
                 keyframes: 0,
+                nacks: 0,
+                plis: 0,
                 packets: 0,
                 bytes: 0,
                 timestamp: numbers.timestamp,
@@ -311,6 +316,7 @@ impl Sender {
     pub(crate) fn keyframe(&mut self, ssrc: u32) {
         for layer in self.layers.iter_mut().filter(|layer| layer.ssrc == ssrc) {
             layer.wants_keyframe = true;
+            layer.plis += 1;
         }
     }
 
@@ -319,6 +325,7 @@ impl Sender {
         let pt = payload_type(self.camera.coding) + 1;
         let Some(at) = self.layers.iter().position(|layer| layer.ssrc == ssrc) else { return };
         let layer = &mut self.layers[at];
+        layer.nacks += 1;
         for sequence in lost {
             let Some(kept) = layer.history.iter().find(|kept| kept.sequence == sequence) else { continue };
             let mut packet = Vec::with_capacity(PACKET_BYTES + 40);

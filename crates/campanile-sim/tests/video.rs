@@ -413,6 +413,33 @@ fn the_first_packets_name_their_section_until_the_client_reports_on_them() {
 }
 
 #[test]
+fn of_what_nobody_watches_neither_repairs_nor_keyframes_are_asked_for() {
+    let world = World::new(Seed(23)).network(Conditions::GOOD.losing(0.05));
+    let ann = world.join("ann").publish(Camera::simulcast()).watch(Watch::Nothing);
+    let share = world.share(&ann, Camera::hd());
+    let asked = |layer: usize| ann.client().asked_of_layers()[layer];
+    world.run_for(secs(25));
+    assert_eq!([asked(0), asked(2), share.client().asked_of_layers()[0]], [[0; 2]; 3], "nobody is there");
+    let bob = world.join("bob").watch(Watch::Layer(0));
+    world.run_for(secs(20));
+    let [nacks, plis] = asked(0);
+    assert!(nacks > 10 && plis > 0, "{nacks} and {plis}");
+    let [nacks, plis] = share.client().asked_of_layers()[0];
+    assert!(nacks > 10 && plis > 1, "{nacks} and {plis}");
+    assert_eq!(asked(2), [0; 2], "nobody watches the large one");
+    bob.watch(Watch::Layer(1));
+    world.run_for(secs(1));
+    let small = asked(0);
+    world.run_for(secs(20));
+    let [nacks, plis] = asked(2);
+    assert!(nacks > 10 && plis > 0, "{nacks} and {plis}");
+    assert_eq!(asked(0), small, "nobody watches the small one any more");
+    let seen = bob.seen(&ann);
+    assert!(seen.frames > 500 && seen.longest_gap < secs(1), "of 15 a second for 41 s: {seen:?}");
+    assert_sound(&bob, &ann);
+}
+
+#[test]
 fn a_subscriber_on_a_bad_network_harms_no_other() {
     let world = World::new(Seed(17));
     let ann = world.join("ann").publish(Camera::hd());

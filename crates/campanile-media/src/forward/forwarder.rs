@@ -132,6 +132,11 @@ impl Forwarder {
         (!goes_on).then_some(target.stream)
     }
 
+    /// Whether it sends this stream, or is to send it from its next keyframe on.
+    pub fn takes(&self, stream: u32) -> bool {
+        [self.target, self.current()].into_iter().flatten().any(|layer| layer.stream == stream)
+    }
+
     /// What is being sent.
     pub fn current(&self) -> Option<Layer> {
         self.current.map(|current| current.gate.layer)
@@ -452,6 +457,7 @@ mod tests {
         assert_eq!(forwarder.offer(now, 11, &vp8(5, 0, 1, 1, false)), None);
         assert_eq!(forwarder.awaits_keyframe_of(), Some(11));
         assert_eq!(forwarder.offer(now, 12, &vp8(5, 0, 1, 1, true)), None, "another stream's keyframe");
+        assert_eq!((forwarder.takes(11), forwarder.takes(12)), (true, false), "before it sends, too");
         assert_eq!(forwarder.offer(now, 11, &vp8(6, 0, 2, 2, true)).map(|r| r.seq), Some(100));
         assert_eq!(forwarder.awaits_keyframe_of(), None);
         assert_eq!(
@@ -475,11 +481,13 @@ mod tests {
             forwarder.offer(later, 11, &vp8(7, 95_940, 0x0000, 0, false)).is_some(),
             "the old one goes on"
         );
+        assert!(forwarder.takes(11) && forwarder.takes(12), "either matters until the switch");
         let packet = vp8(900, 1, 500, 9, true);
         let numbers = forwarder.offer(later + Duration::from_millis(40), 12, &packet).expect("switches");
         assert_eq!((numbers.seq, numbers.timestamp), (1, 95_940 + 3600));
         let seen = written(numbers, &packet).numbers;
         assert_eq!((seen.picture_id, seen.tl0_picture), (Some((2, 1, true)), Some((4, 1))));
+        assert!(!forwarder.takes(11));
         assert_eq!(forwarder.offer(later, 11, &vp8(8, 0, 1, 1, false)), None, "the old one has ended");
     }
 

@@ -43,6 +43,8 @@ const HALF_SIZE_PERCENT: u64 = 40;
 /// One incoming stream. Retransmitted packets enter by the same door as others, under their original number.
 #[derive(Debug, Default)]
 pub struct Uplink {
+    /// The first number that ever came.
+    lowest: Option<SeqNo>,
     highest: Option<SeqNo>,
     missing: BTreeMap<SeqNo, Missing>,
     history: History,
@@ -175,6 +177,7 @@ impl Uplink {
         } else {
             self.missing.remove(&seq);
         }
+        self.lowest = Some(self.lowest.map_or(seq, |lowest| lowest.min(seq)));
         self.highest = Some(highest.max(seq));
         self.last_packet = Some(now);
         self.rates.count(now, &packet.info, packet.payload.len());
@@ -214,7 +217,10 @@ impl Uplink {
         let is_recent = now.saturating_duration_since(last.at) <= REPLAY_AGE_MAX;
         let is_within = packets().next().is_some_and(|first| !first.info.is_too_large);
         let is_whole = count <= REPLAY_PACKETS_MAX && packets().count() as i64 == count;
-        (is_recent && is_within && is_whole).then(packets)
+        // What is missing right before it may be the parameter sets that it begins with.
+        let has_beginning =
+            self.lowest == Some(last.first) || self.history.get(last.first.plus(-1)).is_some();
+        (is_recent && is_within && is_whole && has_beginning).then(packets)
     }
 
     /// What there is from this packet on, in the publisher's order, if it is little enough to be sent at once.
@@ -253,6 +259,18 @@ impl Uplink {
     /// Whether [`nacks_due`](Self::nacks_due) will have something to ask for.
     pub fn lacks_packets(&self) -> bool {
         !self.missing.is_empty()
+    }
+
+    /// Whether its publisher is to be asked for something: a repair or a keyframe.
+    pub fn wants_something(&self) -> bool {
+        self.lacks_packets() || self.keyframes.wanted
+    }
+
+    /// Nobody takes any of it: nothing is asked for, and what is missing is given up. Whoever comes later begins with a
+    /// keyframe that [`since_keyframe`](Self::since_keyframe) has whole, or with a new one.
+    pub fn want_nothing(&mut self) {
+        self.missing.clear();
+        self.keyframes.wanted = false;
     }
 
     /// The recent packets, for repairs towards subscribers.
@@ -441,6 +459,9 @@ mod tests {
         // The latest, from the first of its parameter sets on, in whatever order they came.
         let latest = [(0, 1, 0, true), (33, 4, 3000, true), (34, 3, 3000, true), (35, 2, 0, false)];
         check(&latest, 100, Some(&[3, 4]));
+        // Before an IDR slice there may have been parameter sets.
+        check(&[(0, 1, 0, false), (33, 3, 3000, true)], 100, None);
+        check(&[(0, 1, 0, false), (33, 3, 3000, true), (50, 2, 3000, true)], 100, Some(&[2, 3]));
         let long: Vec<_> = (0..161).map(|seq| (0, seq, 0, seq == 0)).collect();
         check(&long, 0, None);
         assert_eq!(long.len() as i64, REPLAY_PACKETS_MAX + 1);

@@ -94,7 +94,6 @@ impl Client {
         for item in rtcp::parse(bytes) {
             match item.expect("the server writes RTCP") {
                 RtcpItem::Nack { ssrc, lost } => {
-                    self.nacks_received += 1;
                     let Some(sender) = &mut connection.sender else { continue };
                     let mut send = |packet| out.push(Out::Datagram(packet));
                     let transport_sequence = &mut connection.transport_sequence;
