@@ -464,13 +464,20 @@ async function sending() {
   }));
 }
 
+/** Has what this page sends keep its size, whatever the machine bears: then frames are left out instead. */
+async function keepSize() {
+  for (const sender of peers.at(-1).getSenders().filter(one => one.track?.kind === 'video')) {
+    await sender.setParameters({ ...sender.getParameters(), degradationPreference: 'maintain-resolution' });
+  }
+}
+
 /** How many signaling frames of this type went out (or came in), on any socket of this page. */
 const framesOut = type => frames.filter(one => one.out && one.type === type).length;
 const framesIn = type => frames.filter(one => !one.out && one.type === type).length;
 
 const lab = {
   sdk, frames, sockets, peers, events, tiles, volumes,
-  prepare, join, cameraOn, cameraOff, shareOn, shareFilm, watchFilm, watchOwnFilm, hear, hearSides, hearNow, see, readTile, stats, soundPerSecond, sending, framesOut, framesIn,
+  prepare, join, cameraOn, cameraOff, shareOn, shareFilm, watchFilm, watchOwnFilm, hear, hearSides, hearNow, see, readTile, stats, soundPerSecond, sending, keepSize, framesOut, framesIn,
   get av() { return av; },
   get marks() { return marks; },
   get session() { return session; },
