@@ -46,6 +46,29 @@ test('SVC: of one VP9 stream each gets the size wished for, and switches without
   assert.ok(camera.some(line => line.includes('#dependency-descriptor')), camera.join('\n'));
 });
 
+test('a client whose machine is too slow sends fewer layers, then another codec, and is seen all the while', async t => {
+  const meeting = new Gathering(t);
+  const options = { svc: true, priority: true };
+  const ann = await meeting.join('ann', options);
+  const [bob, cat] = [await meeting.join('bob', options), await meeting.join('cat', options)];
+  await ann.ask(face => lab.cameraOn(face), { colour: RED, width: 640, height: 360 });
+  const { tileId } = await bob.seesColour(ann, RED);
+  // How many sizes fit into a picture is the encoder's to say.
+  const steps = ['VP9 L[23]T3', 'VP9 L1T3', 'VP9 L1T1', 'H264'];
+  for (const [at, step] of steps.entries()) {
+    // What its monitor does after some seconds of encoding too slowly.
+    if (at > 0) await ann.ask(() => lab.av.audioVideoController.monitorTask.degradeVideoEncoding('a slow machine'));
+    const sends = async step => (await lab.sending()).some(one => `${one.codec} ${one.mode}`.match(step));
+    await ann.until(`that she sends ${step}`, sends, step, RAMP_MS);
+    for (const person of [bob, cat]) {
+      const { frames } = await person.seesColour(ann, RED);
+      await person.until('that it goes on', ([id, frames]) => lab.see(id).frames > frames + 20, [ann.id, frames], RAMP_MS);
+    }
+  }
+  assert.equal((await bob.sees(ann)).tileId, tileId, 'the tile was replaced');
+  for (const person of [ann, bob, cat]) assert.equal(await person.ask(() => lab.count('started')), 1, `${person.name} had to reconnect`);
+});
+
 test('content in AV1 is seen by all', async t => {
   const meeting = new Gathering(t);
   const options = { svc: true, priority: true };
