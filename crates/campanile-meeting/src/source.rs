@@ -247,10 +247,12 @@ impl Source {
             if let Some(steady) = layer.uplink.steady_rate().filter(|_| self.attendee.content) {
                 rungs.iter_mut().for_each(|rung| rung.bitrate = rung.bitrate.min(steady));
             }
-            if prefer == Prefer::Motion && smaller_flows {
-                // Fewer of its pictures are no better than all of a smaller stream's.
-                let most = rungs.iter().map(|rung| rung.layer.temporal).max();
-                rungs.retain(|rung| Some(rung.layer.temporal) == most);
+            if smaller_flows && let Some(halvings) = prefer.halvings_max() {
+                // Encoders double the pictures per second with each temporal layer.
+                let mut temporal: Vec<u8> = rungs.iter().map(|rung| rung.layer.temporal).collect();
+                temporal.dedup();
+                let least = temporal.iter().rev().nth(halvings).or(temporal.first());
+                rungs.retain(|rung| Some(&rung.layer.temporal) >= least);
             }
             ladder.extend(rungs);
         }
@@ -368,15 +370,19 @@ mod tests {
     #[test]
     fn a_ladder_of_simulcast_goes_by_what_is_to_be_kept() {
         let now = crate::test_start();
-        let source = simulcast(now);
-        let check = |prefer: Prefer, expected: &[(u32, u8)]| {
+        let mut source = simulcast(now);
+        let check = |source: &Source, prefer: Prefer, expected: &[(u32, u8)]| {
             let ladder = source.ladder(now + Duration::from_secs(1), prefer);
             let rungs: Vec<_> = ladder.iter().map(|rung| (rung.layer.stream, rung.layer.temporal)).collect();
             assert_eq!(rungs, expected, "{prefer:?}");
         };
-        check(Prefer::Balance, &[(1, 0), (1, 1), (1, 7), (2, 0), (2, 1), (2, 7)]);
-        check(Prefer::Detail, &[(1, 0), (1, 1), (1, 7), (2, 0), (2, 1), (2, 7)]);
-        check(Prefer::Motion, &[(1, 0), (1, 1), (1, 7), (2, 7)]);
+        check(&source, Prefer::Balance, &[(1, 0), (1, 1), (1, 7), (2, 1), (2, 7)]);
+        check(&source, Prefer::Detail, &[(1, 0), (1, 1), (1, 7), (2, 0), (2, 1), (2, 7)]);
+        check(&source, Prefer::Motion, &[(1, 0), (1, 1), (1, 7), (2, 7)]);
+        source.layers.remove(0);
+        for prefer in [Prefer::Balance, Prefer::Detail, Prefer::Motion] {
+            check(&source, prefer, &[(2, 0), (2, 1), (2, 7)]); // there is no smaller one to have instead
+        }
     }
 
     #[test]

@@ -73,13 +73,25 @@ struct LastKeyframe {
 /// What is given up first when a subscriber cannot have all of a source.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Prefer {
-    /// A camera's, unless its receiver says otherwise: within a stream size goes before pictures per second, but few of a
-    /// larger stream are better than all of a smaller one.
+    /// A camera's, unless its receiver says otherwise: within a stream size goes before pictures per second. Of a larger
+    /// stream half of the pictures are better than all of a smaller one's, as halving them needs no keyframe; fewer are not.
     Balance,
     /// Size goes before pictures per second.
     Motion,
     /// Pictures per second go before size: a content share's, unless its receiver says otherwise.
     Detail,
+}
+
+impl Prefer {
+    /// How often the pictures per second of a larger stream may be halved before a smaller stream with all of them is
+    /// better; `None` for as often as its encoder allows.
+    pub fn halvings_max(self) -> Option<usize> {
+        match self {
+            Prefer::Motion => Some(0),
+            Prefer::Balance => Some(1),
+            Prefer::Detail => None,
+        }
+    }
 }
 
 #[derive(Debug)]
