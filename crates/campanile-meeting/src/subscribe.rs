@@ -253,6 +253,11 @@ impl Meeting {
             section.kind == SectionKind::Audio && !section.rejected && !negotiated.codecs.is_empty()
         });
         let leg = LegId(session.audio_stream_id);
+        if link.audio.is_none() {
+            // The only place where the client says it at a (re)connect, also one that has no microphone and takes over from
+            // a muted one.
+            session.muted = subscribe.audio_muted || session.silenced || !session.may_unmute;
+        }
         let Some((negotiated, _)) = audio else { return };
         let pt = |codec: Codec| negotiated.codecs.iter().find(|one| one.codec == codec).map(|one| one.pt);
         let Some(payload_type) = pt(Codec::Opus) else { return };
@@ -279,8 +284,6 @@ impl Meeting {
                     copies: Copies::default(),
                 });
                 self.mixer.add(leg, owner, session.may_speak());
-                // The only place where the client says it at a (re)connect.
-                session.muted = subscribe.audio_muted || session.silenced || !session.may_unmute;
                 self.mixer.set_muted(leg, session.muted);
             }
         }

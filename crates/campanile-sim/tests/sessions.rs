@@ -100,6 +100,23 @@ fn another_device_takes_over_and_the_old_one_is_told() {
 }
 
 #[test]
+fn a_device_without_a_microphone_is_not_muted_as_the_one_before_it_was() {
+    let world = World::new(Seed(9));
+    let (ann, bob) = (world.join("ann"), world.join("bob"));
+    world.run_for(secs(3));
+    ann.mute(true);
+    world.run_for(secs(1));
+    assert!(bob.client().roster[&ann.id()].muted);
+    let screen = world.join_again(&ann).without_audio();
+    world.run_for(secs(3));
+    assert!(screen.client().is_in() && !screen.client().is_muted());
+    assert!(!bob.client().roster[&ann.id()].muted);
+    screen.cut();
+    world.run_for(secs(5));
+    assert!(screen.client().is_in() && !bob.client().roster[&ann.id()].muted);
+}
+
+#[test]
 fn what_the_old_device_shares_ends_with_it_and_the_new_one_may_share() {
     let (world, ann, bob) = two(24);
     let share = world.share(&ann, Camera::small());
