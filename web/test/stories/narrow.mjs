@@ -85,6 +85,24 @@ test('what does not fit is paused by the server, and its tile says so until it g
   await bob.until('new frames', ([id, before]) => lab.see(id)?.frames > before + 20, [ann.id, frames], LONG_MS);
 });
 
+test('on a link too narrow for a camera whoever has no priorities hears on, and sees it again when there is room', async t => {
+  const { join } = await behindLinks(t);
+  const ann = await join('ann', { tone: ANN_HZ });
+  const cat = await join('cat');
+  const bob = await join('bob', { tone: BOB_HZ });
+  await ann.ask(face => lab.cameraOn(face), { colour: GREEN, width: 640, height: 360, busy: true });
+  for (const person of [bob, cat]) await turns(t, person, ann, 'the picture', id => lab.see(id)?.frames > 20 && lab.see(id));
+  bob.narrow({ kbps: 150 });
+  await bob.until('that it is paused', () => lab.framesIn('PAUSE') > 0, null, LONG_MS);
+  await bob.hearsOnly(ANN_HZ, BOB_HZ);
+  const { frames } = await cat.sees(ann);
+  await cat.until('her all the while', ([id, frames]) => lab.see(id).frames > frames + 30, [ann.id, frames], LONG_MS);
+  bob.narrow();
+  await bob.until('that it goes on', () => lab.framesIn('RESUME') > 0, null, LONG_MS);
+  const before = await bob.sees(ann);
+  await bob.until('new frames', ([id, frames]) => lab.see(id).frames > frames + 20, [ann.id, before.frames], LONG_MS);
+});
+
 test('where there is room for one camera of two, it is the more important one that goes on', async t => {
   const { join } = await behindLinks(t);
   const [ann, cat] = [await join('ann'), await join('cat')];
