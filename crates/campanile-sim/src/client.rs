@@ -182,6 +182,8 @@ pub struct Client {
     pub(crate) muted: bool,
     pub(crate) audio: bool,
     pub(crate) feedback: bool,
+    /// What it says with its reports that it can receive (REMB).
+    pub(crate) bears_kbps: Option<u64>,
     pub(crate) microphone: Microphone,
     pub(crate) ear: Option<Ear>,
     pub(crate) camera: Option<Camera>,
@@ -273,6 +275,7 @@ impl Client {
             muted: false,
             audio: true,
             feedback: true,
+            bears_kbps: None,
             microphone: Microphone::default(),
             ear: None,
             camera: None,

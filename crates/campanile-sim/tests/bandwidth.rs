@@ -64,6 +64,29 @@ fn a_receiver_whose_link_narrows_gets_the_lower_layer_and_the_upper_one_back() {
     }
 }
 
+/// As of clients without transport-wide feedback.
+#[test]
+fn a_receiver_that_estimates_by_itself_gets_what_it_says_it_bears() {
+    let world = World::new(Seed(6));
+    let ann = world.join("ann").publish(Camera::simulcast());
+    let bob = world.join("bob").gives_feedback(false).says_it_bears(5000);
+    let cid = world.join("cid");
+    world.run_for(secs(8));
+    assert_eq!((layer(&bob, &ann), layer(&cid, &ann)), (Some(2), Some(2)));
+    bob.says_it_bears(500);
+    assert!(world.run_until(secs(4), || layer(&bob, &ann) == Some(0)), "{:?}", bob.seen(&ann));
+    bob.says_it_bears(5000);
+    assert!(world.run_until(secs(4), || layer(&bob, &ann) == Some(2)), "{:?}", bob.seen(&ann));
+    bob.says_it_bears(100);
+    assert!(world.run_until(secs(6), || paused(&bob).len() == 1), "not even the small one");
+    bob.says_it_bears(5000);
+    assert!(world.run_until(secs(6), || paused(&bob).is_empty()));
+    world.run_for(secs(4));
+    assert_eq!((layer(&bob, &ann), layer(&cid, &ann)), (Some(2), Some(2)));
+    assert_sound(&bob, &ann);
+    assert!(cid.seen(&ann).longest_gap < millis(300), "{:?}", cid.seen(&ann));
+}
+
 #[test]
 fn what_does_not_fit_is_paused_told_and_resumed() {
     let world = World::new(Seed(1));

@@ -176,7 +176,7 @@ impl Client {
     }
 
     pub(super) fn report(&mut self, now: Instant) {
-        let Client { connection, out, .. } = self;
+        let Client { connection, out, bears_kbps, .. } = self;
         if connection.report_due.is_none_or(|due| now < due) {
             return;
         }
@@ -197,6 +197,10 @@ impl Client {
             None => rtcp::receiver_report(&mut compound, connection.ssrc, &blocks),
         }
         rtcp::sdes_cname(&mut compound, connection.ssrc, "sim");
+        if let Some(kbps) = bears_kbps {
+            let ssrcs: Vec<u32> = connection.screens.iter().map(|screen| screen.ssrc).collect();
+            rtcp::remb(&mut compound, connection.ssrc, *kbps * 1000, &ssrcs);
+        }
         for layer in connection.sender.iter().flat_map(|sender| &sender.layers) {
             let info = SenderInfo {
                 ntp: 0,

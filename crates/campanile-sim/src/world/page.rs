@@ -96,6 +96,11 @@ impl Page {
         self.act(|client, _| client.feedback = feedback)
     }
 
+    /// Says from its next report on that it can receive so much (REMB). It is heard where no feedback is given.
+    pub fn says_it_bears(&self, kbps: u64) -> Page {
+        self.act(|client, _| client.bears_kbps = Some(kbps))
+    }
+
     /// Asks for a keyframe of each camera it watches, so many times at once, whatever it sees.
     pub fn begs(&self, times: usize) -> Page {
         self.act(|client, _| client.beg(times))
