@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use aws_lc_rs::hmac;
 use campanile_media::forward::Forwarder;
-use campanile_media::peer::sdp::{Direction, PlainSection, SectionKind, SimulcastRid, plain_offer};
+use campanile_media::peer::sdp::{Direction, Offer, PlainSection, SectionKind, SimulcastRid, plain_offer};
 use campanile_media::rtcp::RtcpItem;
 use campanile_media::rtp;
 use campanile_wire::api::{Capabilities, MeetingFeatures};
@@ -239,6 +239,38 @@ fn a_meeting_ticks_as_often_as_somebody_in_it_needs() {
     world.forget();
     world.pass(Duration::from_millis(36));
     assert_eq!(world.nacks, 1, "what is missing is asked for as soon as with sound");
+}
+
+#[test]
+fn of_two_sections_that_send_one_is_the_camera_and_the_other_takes_its_place_when_that_ends() {
+    let mut world = World::with_attendees(2);
+    let audio = PlainSection::new(SectionKind::Audio, "0", Direction::SendRecv);
+    let [camera, _] = video_sections();
+    let section = |mid: &str, direction| PlainSection { mid: mid.to_owned(), direction, ..camera.clone() };
+    let offer = |[first, second]: [Direction; 2]| {
+        plain_offer(address(1), &[audio.clone(), section("1", first), section("2", second)])
+    };
+    let (sends, rests) = (Direction::SendRecv, Direction::Inactive);
+    let steps = [([sends, sends], 9), ([sends, rests], 9), ([rests, sends], 10), ([sends, sends], 11)];
+    for ((directions, ssrc), sequence) in steps.into_iter().zip(1..) {
+        world.forget();
+        world.subscribe(1, &offer(directions), 2);
+        let answers = world.frames_to(1).filter_map(|frame| match frame {
+            ServerFrame::SubscribeAck(ack) => Some(ack.sdp.clone()),
+            _ => None,
+        });
+        let [Sdp::Plain(answer)] = &answers.collect::<Vec<_>>()[..] else { panic!("one answer") };
+        let answer = Offer::parse(answer).expect("an answer reads like an offer");
+        let takes: Vec<_> = answer.sections[1..].iter().map(|section| section.direction != rests).collect();
+        let expected = if directions[0] == sends { [true, false] } else { [false, true] };
+        assert_eq!(takes, expected, "{directions:?}");
+        let groups: Vec<_> = world.service.meetings[&MEETING].sources.keys().copied().collect();
+        assert_eq!(groups, [1], "{directions:?}");
+        world.subscribe(2, &video_offer(2), 0);
+        world.forget();
+        world.datagram(address(1), &keyframe(ssrc, sequence));
+        assert_eq!(world.datagrams, 1, "it is seen: {directions:?}");
+    }
 }
 
 #[test]
