@@ -128,7 +128,7 @@ impl Meeting {
                 // Credentials without a URI: no relay, and the client goes on after its first candidate.
                 turn: Some(TurnCredentials::default()),
                 video_subscription_limit: limit as u32,
-                // Absent would not be neutral: the client would take the choice back (section 3.2).
+                // Absent would not be neutral: the client would probe and choose by itself (section 3.2).
                 default_adaption: (adaption != Adaption::Default).then_some(adaption),
                 wants_compressed_sdp: false,
             }),

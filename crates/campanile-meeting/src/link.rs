@@ -33,6 +33,8 @@ pub(crate) struct MediaLink {
     pub(crate) audio: Option<AudioLink>,
     /// At most `reception::SSRCS_MAX`.
     routes: Vec<Reception>,
+    /// A SUBSCRIBE on it has said whether its attendee is muted.
+    pub(crate) told_mute: bool,
     pub(crate) camera: Option<CameraLink>,
     pub(crate) downlinks: Vec<Downlink>,
     pub(crate) peer: Peer,
@@ -176,6 +178,7 @@ impl MediaLink {
             known_addresses: Vec::new(),
             decodable: Vec::new(),
             audio: None,
+            told_mute: false,
             camera: None,
             downlinks: Vec::new(),
             routes: Vec::new(),

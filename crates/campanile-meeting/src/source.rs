@@ -1,6 +1,6 @@
 //! What is published: a camera or a content share, its streams, and who is subscribed to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use campanile_media::forward::{
@@ -247,12 +247,18 @@ impl Source {
             if let Some(steady) = layer.uplink.steady_rate().filter(|_| self.attendee.content) {
                 rungs.iter_mut().for_each(|rung| rung.bitrate = rung.bitrate.min(steady));
             }
-            if smaller_flows && let Some(halvings) = prefer.halvings_max() {
-                // Encoders double the pictures per second with each temporal layer.
-                let mut temporal: Vec<u8> = rungs.iter().map(|rung| rung.layer.temporal).collect();
-                temporal.dedup();
-                let least = temporal.iter().rev().nth(halvings).or(temporal.first());
-                rungs.retain(|rung| Some(&rung.layer.temporal) >= least);
+            // How often its pictures per second may be halved before all of a smaller stream's are better.
+            let halvings = match prefer {
+                Prefer::Motion => 0,
+                Prefer::Balance => 1,
+                Prefer::Detail => usize::MAX,
+            };
+            if smaller_flows {
+                // Encoders double them with each temporal layer.
+                let temporal: BTreeSet<u8> = rungs.iter().map(|rung| rung.layer.temporal).collect();
+                let kept: BTreeSet<u8> =
+                    temporal.into_iter().rev().take(halvings.saturating_add(1)).collect();
+                rungs.retain(|rung| kept.contains(&rung.layer.temporal));
             }
             ladder.extend(rungs);
         }

@@ -253,7 +253,8 @@ impl Meeting {
             section.kind == SectionKind::Audio && !section.rejected && !negotiated.codecs.is_empty()
         });
         let leg = LegId(session.audio_stream_id);
-        if link.audio.is_none() {
+        let told_mute = std::mem::replace(&mut link.told_mute, true);
+        if link.audio.is_none() && (audio.is_some() || !told_mute) {
             // The only place where the client says it at a (re)connect, also one that has no microphone and takes over from
             // a muted one.
             session.muted = subscribe.audio_muted || session.silenced || !session.may_unmute;

@@ -317,6 +317,7 @@ impl Meeting {
             let Some(link) = link else { continue };
             for layer in &mut source.layers {
                 let Some(media_ssrc) = layer.ssrc else { continue };
+                // Asked last: it looks at every subscriber.
                 let is_taken = || source.subscribers.iter().any(|s| s.forwarder.takes(layer.stream_id));
                 if layer.uplink.wants_something() && !is_taken() {
                     layer.uplink.want_nothing();

@@ -151,8 +151,6 @@ pub struct Client {
     pub(crate) sound_report: Option<SenderInfo>,
     /// Gaps in the sequence of audio packets, and timestamps that do not go with them.
     pub audio_breaks: u64,
-    /// Keyframe requests that the server sent for the camera.
-    pub plis_received: u64,
     /// What the server said last that the camera's receivers bear; the camera does not follow.
     pub told_kbps: Option<u64>,
     /// What the answers said, last first section first.
@@ -253,7 +251,6 @@ impl Client {
             sound_began: None,
             sound_report: None,
             audio_breaks: 0,
-            plis_received: 0,
             told_kbps: None,
             answers: Vec::new(),
             allocations: Vec::new(),
@@ -351,6 +348,11 @@ impl Client {
     pub fn asked_of_layers(&self) -> Vec<[u64; 2]> {
         let layers = self.connection.sender.iter().flat_map(|sender| &sender.layers);
         layers.map(|layer| [layer.nacks, layer.plis]).collect()
+    }
+
+    /// Keyframe requests received.
+    pub fn plis_received(&self) -> u64 {
+        self.asked_of_layers().iter().map(|[_, plis]| plis).sum()
     }
 
     /// The SSRCs of its camera: of each layer its own and its repairs'.

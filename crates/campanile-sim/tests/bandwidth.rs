@@ -64,7 +64,7 @@ fn a_receiver_whose_link_narrows_gets_the_lower_layer_and_the_upper_one_back() {
     }
 }
 
-/// As of clients without transport-wide feedback.
+/// By REMB, as clients do that give no transport-wide feedback.
 #[test]
 fn a_receiver_that_estimates_by_itself_gets_what_it_says_it_bears() {
     let world = World::new(Seed(6));

@@ -136,7 +136,7 @@ fn pauses_by_the_thousand_are_told_to_nobody_and_ask_for_few_keyframes() {
     let (world, ann, bob) = two(4);
     let stream_ids: Vec<u32> = ann.client().index.sources.iter().map(|source| source.stream_id).collect();
     assert_eq!(stream_ids.len(), 1, "she watches bob");
-    let told = || (bob.client().frames.len(), bob.client().plis_received);
+    let told = || (bob.client().frames.len(), bob.client().plis_received());
     let (frames, plis) = told();
     for pause in [true, false].into_iter().cycle().take(1_000) {
         let stream_ids = stream_ids.clone();
@@ -163,7 +163,7 @@ fn requests_for_keyframes_by_the_thousand_cost_two_replays_and_few_keyframes() {
         world.run_for(millis(300));
         let cid = world.join("cid").watches_at_once().gives_feedback(feedback);
         assert!(world.run_until(secs(1), || cid.seen(&ann).frames > 0));
-        let counts = || (cid.seen(&ann).packets, bob.seen(&ann).packets, ann.client().plis_received);
+        let counts = || (cid.seen(&ann).packets, bob.seen(&ann).packets, ann.client().plis_received());
         let before = counts();
         for _ in 0..100 {
             cid.begs(50);

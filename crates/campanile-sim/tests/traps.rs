@@ -283,7 +283,7 @@ fn trap_21_simulcast_is_answered_as_offered() {
 }
 
 #[test]
-fn trap_22_the_server_says_that_it_chooses_layers_exactly_when_asked_to() {
+fn trap_22_the_server_grants_the_adaption_that_was_asked_for() {
     let world = World::new(Seed(22));
     for (watch, expected) in [(Watch::Highest, None), (Watch::Server(600), Some(4))] {
         let page = world.join("ann").watch(watch);

@@ -33,8 +33,10 @@ pub use campanile_meeting::service::{Command, DataError, Event};
 
 /// Frames of all clients waiting for the worker. Beyond this, sockets are not read any further.
 const FRAMES_WAITING_MAX: usize = 1024;
-/// With so many of them waiting the worker is woken up, even if nobody waits for any of them.
-const FRAMES_WAITING_LONG: usize = FRAMES_WAITING_MAX / 2;
+/// So many waiting wake the worker up, even if none of them is urgent.
+const FRAMES_WAKE_AT: usize = FRAMES_WAITING_MAX / 2;
+/// A report of more metrics than this, which no client has of all its streams, does not wait: it takes megabytes.
+const METRICS_WAITING_MAX: usize = 1024;
 /// Frames and closings waiting for one socket: several seconds of the busiest meeting. Beyond it, the client is too slow.
 const MAILBOX_MAX: usize = 512;
 /// Frames taken in one turn, so that media never waits for more of them than this.
@@ -197,7 +199,7 @@ impl WorkerHandle {
     async fn pass_on(&self, session: SessionId, what: FromSocket) {
         let can_wait = what.can_wait();
         let _ = self.frames.send((session, what)).await;
-        if !can_wait || self.frames.capacity() <= FRAMES_WAITING_MAX - FRAMES_WAITING_LONG {
+        if !can_wait || FRAMES_WAITING_MAX - self.frames.capacity() >= FRAMES_WAKE_AT {
             let _ = self.waker.wake();
         }
     }
@@ -208,9 +210,15 @@ impl FromSocket {
     /// only says that a client is there and how it fares. Each client sends one a second.
     fn can_wait(&self) -> bool {
         match self {
-            FromSocket::Frame(frame) => {
-                matches!(**frame, ClientFrame::ClientMetric(_) | ClientFrame::Pong { .. })
-            }
+            FromSocket::Frame(frame) => match &**frame {
+                ClientFrame::Pong { .. } => true,
+                ClientFrame::ClientMetric(report) => {
+                    let streams = report.stream_metric_frames.iter();
+                    let count: usize = streams.map(|one| 1 + one.metrics.len() + one.dimensions.len()).sum();
+                    count <= METRICS_WAITING_MAX
+                }
+                _ => false,
+            },
             FromSocket::BadFrame(_) | FromSocket::Disconnected => false,
         }
     }
@@ -479,6 +487,8 @@ fn post(mailboxes: &mut HashMap<SessionId, mpsc::Sender<ToSocket>>, session: Ses
 
 #[cfg(test)]
 mod tests {
+    use campanile_wire::signaling::proto;
+
     use super::*;
 
     #[tokio::test]
@@ -500,9 +510,13 @@ mod tests {
         assert!(!is_woken());
         worker.frame(SessionId(1), ClientFrame::Ping { id: 1 }).await;
         assert!(is_woken());
-        assert_eq!(std::iter::from_fn(|| waiting.try_recv().ok()).count(), 3, "and finds all of them");
+        let mut large = proto::SdkClientMetricFrame::default();
+        large.stream_metric_frames.resize_with(METRICS_WAITING_MAX + 1, Default::default);
+        worker.frame(SessionId(1), ClientFrame::ClientMetric(large)).await;
+        assert!(is_woken());
+        assert_eq!(std::iter::from_fn(|| waiting.try_recv().ok()).count(), 4, "and finds all of them");
 
-        for _ in 1..FRAMES_WAITING_LONG {
+        for _ in 1..FRAMES_WAKE_AT {
             worker.frame(SessionId(1), metrics()).await;
         }
         assert!(!is_woken());

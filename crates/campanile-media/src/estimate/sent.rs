@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::rtcp::twcc::PacketStatuses;
 
-/// Packets remembered: half a second at 100 Mbit/s, or half a minute of one picture.
+/// Packets remembered: half a second at 100 Mbit/s, or half a minute of a camera at 1.2 Mbit/s.
 const PACKETS_MAX: usize = 4096;
 /// Feedback that is later than this tells nothing of the network as it is.
 const AGE_MAX: Duration = Duration::from_secs(6);
-/// What was reported missing may have been overtaken only: for no longer than this.
+/// A packet reported missing may only have been overtaken: it is remembered for so long.
 const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 /// The reference time of feedback counts 64 ms in 24 bits.
 const REFERENCE_US: i64 = 64_000;
@@ -57,7 +57,7 @@ pub(super) struct Acknowledged {
 impl SentPackets {
     /// Notes a packet that leaves, and returns its number.
     pub(super) fn push(&mut self, now: Instant, bytes: usize, cluster: Option<u32>) -> u16 {
-        // Who reports what arrives costs the memory of a round trip, and of a second where packets are lost.
+        // What was reported is forgotten: a round trip of packets stays, or a second of them where some are lost.
         let is_over = |first: &Sent| {
             let age = now.saturating_duration_since(first.at);
             match first.fate {

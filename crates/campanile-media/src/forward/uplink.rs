@@ -43,7 +43,7 @@ const HALF_SIZE_PERCENT: u64 = 40;
 /// One incoming stream. Retransmitted packets enter by the same door as others, under their original number.
 #[derive(Debug, Default)]
 pub struct Uplink {
-    /// The first number that ever came.
+    /// The lowest number that came: nothing is missing before it.
     lowest: Option<SeqNo>,
     highest: Option<SeqNo>,
     missing: BTreeMap<SeqNo, Missing>,
@@ -80,18 +80,6 @@ pub enum Prefer {
     Motion,
     /// Pictures per second go before size: a content share's, unless its receiver says otherwise.
     Detail,
-}
-
-impl Prefer {
-    /// How often the pictures per second of a larger stream may be halved before a smaller stream with all of them is
-    /// better; `None` for as often as its encoder allows.
-    pub fn halvings_max(self) -> Option<usize> {
-        match self {
-            Prefer::Motion => Some(0),
-            Prefer::Balance => Some(1),
-            Prefer::Detail => None,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -229,9 +217,13 @@ impl Uplink {
         let is_recent = now.saturating_duration_since(last.at) <= REPLAY_AGE_MAX;
         let is_within = packets().next().is_some_and(|first| !first.info.is_too_large);
         let is_whole = count <= REPLAY_PACKETS_MAX && packets().count() as i64 == count;
-        // What is missing right before it may be the parameter sets that it begins with.
+        // What is missing before it may be the parameter sets that it begins with, unless another picture ends there.
+        let timestamp = packets().next().map(|first| first.timestamp);
+        let is_before = |packet: &StoredPacket| Some(packet.timestamp) != timestamp;
+        let mut earlier = (1..=REPLAY_PACKETS_MAX).map(|step| last.first.plus(-step));
+        let end = earlier.find(|seq| self.history.get(*seq).is_none_or(is_before));
         let has_beginning =
-            self.lowest == Some(last.first) || self.history.get(last.first.plus(-1)).is_some();
+            end.is_some_and(|end| self.history.get(end).is_some() || self.lowest == Some(end.plus(1)));
         (is_recent && is_within && is_whole && has_beginning).then(packets)
     }
 
@@ -473,6 +465,8 @@ mod tests {
         check(&latest, 100, Some(&[3, 4]));
         // Before an IDR slice there may have been parameter sets.
         check(&[(0, 1, 0, false), (33, 3, 3000, true)], 100, None);
+        check(&[(0, 1, 0, false), (33, 3, 3000, false), (33, 4, 3000, true)], 100, None);
+        check(&[(0, 1, 0, false), (33, 2, 3000, false), (33, 3, 3000, true)], 100, Some(&[3]));
         check(&[(0, 1, 0, false), (33, 3, 3000, true), (50, 2, 3000, true)], 100, Some(&[2, 3]));
         let long: Vec<_> = (0..161).map(|seq| (0, seq, 0, seq == 0)).collect();
         check(&long, 0, None);

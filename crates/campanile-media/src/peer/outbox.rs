@@ -20,15 +20,16 @@ const RUN_SEGMENTS_MAX: usize = 64;
 /// Bytes in one run: segments of one send must fit one IP datagram's length field, headers included.
 const RUN_BYTES_MAX: usize = 60 * 1024;
 
-/// How often all is handed out before room that went unused meanwhile is given back: some seconds of video. A burst shall not
-/// take its memory from others for the rest of a call, and what comes every second shall not be allocated every second.
+/// Room that the last so many hand-outs did not need is given back: some seconds of video. A burst shall not take its memory
+/// from others for the rest of a call, and what comes every second shall not be allocated every second.
 const LOOK_BACK: u32 = 256;
 
 /// Times what was needed that may be kept, so that pictures of changing size find their room.
-const ROOM_MAX: usize = 4;
+const ROOM_FACTOR_MAX: usize = 4;
 
-/// Bytes and packets that are always kept room for once there was some: a picture's worth.
-const ROOM_MIN: (usize, usize) = (8 * 1024, 16);
+/// Bytes and packets that room is never taken from below: a picture's.
+const ROOM_BYTES_MIN: usize = 8 * 1024;
+const ROOM_PACKETS_MIN: usize = 16;
 
 /// Packets waiting to be sent.
 #[derive(Default, Debug)]
@@ -132,8 +133,8 @@ impl Outbox {
         self.emptied += 1;
         if self.emptied == LOOK_BACK {
             let (bytes, packets) = std::mem::take(&mut self.needed);
-            give_back(&mut self.bytes, bytes.max(ROOM_MIN.0));
-            give_back(&mut self.entries, packets.max(ROOM_MIN.1));
+            give_back(&mut self.bytes, bytes.max(ROOM_BYTES_MIN));
+            give_back(&mut self.entries, packets.max(ROOM_PACKETS_MIN));
             self.emptied = 0;
         }
     }
@@ -141,7 +142,7 @@ impl Outbox {
 
 /// Leaves an empty vector the room for twice what was needed, which is what growing leaves it, if it has far more.
 fn give_back<T>(vec: &mut Vec<T>, needed: usize) {
-    if vec.capacity() > ROOM_MAX * needed {
+    if vec.capacity() > ROOM_FACTOR_MAX * needed {
         vec.shrink_to(2 * needed);
     }
 }
@@ -217,12 +218,12 @@ mod tests {
         assert_eq!(after, (20_000, 32));
         // Not even one large picture in a hundred has to find its room anew each time.
         let mut bursts = [10; 100];
-        bursts[99] = 30;
+        bursts[0] = 100;
         let room = rounds(&mut outbox, 20, &bursts);
-        assert!(room.iter().all(|at| *at == room[0]), "{room:?}");
+        assert!(room.iter().all(|at| *at == (160_000, 128)), "{room:?}");
         // And of nearly nothing, something is kept.
         let after = *rounds(&mut outbox, 2 * LOOK_BACK, &[1]).last().expect("there were some");
-        assert_eq!(after, (2 * ROOM_MIN.0, 32));
+        assert_eq!(after, (2 * ROOM_BYTES_MIN, 32));
     }
 
     #[test]

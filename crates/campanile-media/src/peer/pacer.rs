@@ -23,7 +23,7 @@ const REPAIRS_BURST: Duration = Duration::from_millis(300);
 /// Buffers kept for the next packets.
 const SPARE_MAX: usize = 256;
 /// Packets that leave before buffers that went unused meanwhile are given back: half a second at 100 Mbit/s, or half a minute
-/// of one picture.
+/// of a camera at 1.2 Mbit/s.
 const LOOK_BACK: u32 = 4096;
 
 /// How urgent a paced packet is.
@@ -50,7 +50,7 @@ pub(super) struct Pacer {
     repairs_free_at: Option<Instant>,
     spare: Vec<Vec<u8>>,
     /// Packets that have left since buffers were last given back, and the most that waited at once.
-    since: u32,
+    left_since: u32,
     needed: usize,
 }
 
@@ -69,9 +69,9 @@ impl Pacer {
     pub(super) fn left(&mut self, now: Instant, bytes: usize, rate: Option<Bitrate>) {
         let span = rate.map_or(Duration::ZERO, |rate| rate.time_for(bytes as u64));
         self.free_at = Some(self.free_at.map_or(now, |at| at.max(now)) + span);
-        self.since += 1;
-        if self.since == LOOK_BACK {
-            self.since = 0;
+        self.left_since += 1;
+        if self.left_since == LOOK_BACK {
+            self.left_since = 0;
             let waiting = self.repairs.len() + self.media.len();
             let needed = std::mem::replace(&mut self.needed, waiting);
             if self.spare.len() + waiting > 2 * needed {
@@ -195,7 +195,7 @@ mod tests {
         // One may be on its way while the others are given back.
         assert!(after.is_some_and(|(spare, room)| spare <= 11 && room < 32), "{after:?}");
         // Pictures differ in size.
-        let spares: Vec<_> = (0..LOOK_BACK).map(|at| wait_and_leave(10 + at as usize % 10).0).collect();
+        let spares: Vec<_> = (0..1000).map(|at| wait_and_leave(10 + at as usize % 10).0).collect();
         assert!(spares[10..].iter().all(|spare| *spare == 19));
         // What leaves without waiting needs none.
         (0..2 * LOOK_BACK).for_each(|_| pacer.left(start, 1000, None));

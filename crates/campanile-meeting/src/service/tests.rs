@@ -167,7 +167,7 @@ impl World {
         self.frames.iter().filter(move |(to, _)| *to == who).map(|(_, frame)| frame)
     }
 
-    /// Of stream 1, as the last answer says.
+    /// The SSRC of stream 1, as the last answer says.
     fn ssrc_told(&self, who: u64) -> u32 {
         let told = self.frames_to(who).filter_map(|frame| match frame {
             ServerFrame::SubscribeAck(ack) => ack.tracks.first().map(|track| track.ssrc),
@@ -176,7 +176,7 @@ impl World {
         told.last().expect("stream 1 is there to receive")
     }
 
-    /// Of the one who watches.
+    /// The forwarder of the one subscription.
     fn forwarder(&self) -> &Forwarder {
         let sources = self.service.meetings[&MEETING].sources.values();
         &sources.flat_map(|source| &source.subscribers).next().expect("somebody watches").forwarder

@@ -100,7 +100,6 @@ impl Client {
                     sender.repair(ssrc, lost, &mut Wire { transport_sequence, send: &mut send });
                 }
                 RtcpItem::Pli { ssrc } | RtcpItem::Fir { ssrc, .. } => {
-                    self.plis_received += 1;
                     if let Some(sender) = &mut connection.sender {
                         sender.keyframe(ssrc);
                     }
