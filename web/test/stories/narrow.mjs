@@ -227,5 +227,7 @@ test('on a narrow link the picture gets smaller for whoever prefers all of them,
   const moves = ([id, frames]) => lab.see(id).width >= 1280 && lab.see(id).frames > frames + 10;
   await cat.until('that it moves', moves, [ann.id, frames], LONG_MS);
   // It may have grown meanwhile: what the encoder makes of its target varies, and now and then all of it fits.
-  await turns(t, bob, ann, 'the small picture still, or again', id => lab.see(id)?.width < 1280 && lab.see(id));
+  const { frames: bobs } = await bob.sees(ann);
+  const movesSmall = ([id, frames]) => lab.see(id).width < 1280 && lab.see(id).frames > frames + 10;
+  await bob.until('that the small one moves', movesSmall, [ann.id, bobs], LONG_MS);
 });
