@@ -8,12 +8,16 @@ use std::time::{Duration, Instant};
 use campanile::worker::WorkerHandle;
 use tokio::runtime::Runtime;
 
-use super::peers::{Camera, MID_EXTENSION, OPUS, Peer, Peers, VP8, Watched, own_address};
+use super::peers::{
+    Camera, MID_EXTENSION, OPUS, Peer, Peers, TRANSPORT_WIDE_EXTENSION, VP8, Watched, own_address,
+};
 use super::{FRAME_BYTES, PATIENCE};
 use crate::system::{MEDIA_WORKER, Thread, pin_generator};
 use crate::{Failure, Plan, hall, plain};
 
 const WATCHERS: [usize; 5] = [1, 10, 100, 300, 1000];
+/// The same who all send transport-wide feedback.
+const REPORTING: [usize; 2] = [100, 300];
 /// In the table of many who watch: 0.7 Mbit/s in 90 packets a second. A thousand of them is what one core can do.
 const SMALL_FRAME_BYTES: usize = FRAME_BYTES / 2;
 const GRID: usize = 25;
@@ -37,14 +41,23 @@ pub(crate) fn run(plan: &Plan) -> Result<String, Failure> {
                       |---|---|---|---|---|\n"
         .to_owned();
     let largest = if plan.short { 100 } else { 1000 };
-    let mut live = Live::start(1, SMALL_FRAME_BYTES)?;
-    for watchers in WATCHERS.into_iter().filter(|watchers| *watchers <= largest) {
-        live.fill(watchers)?;
-        let measured = live.measure(plan)?;
-        measured.write(&mut report, &format!("1 camera of 0.7 Mbit/s, {watchers} watching"));
+    for (numbers, feedback) in [(&WATCHERS[..], false), (&REPORTING[..], true)] {
+        let mut live = Live::start(1, SMALL_FRAME_BYTES, feedback)?;
+        for &watchers in numbers.iter().filter(|watchers| **watchers <= largest) {
+            live.fill(watchers)?;
+            let told = if feedback { ", with transport-wide feedback" } else { "" };
+            let case = format!("1 camera of 0.7 Mbit/s, {watchers} watching{told}");
+            live.measure(plan)?.write(&mut report, &case);
+        }
+        live.end();
     }
+    let mut live = Live::start(GRID, FRAME_BYTES, true)?;
+    live.fill(GRID)?;
+    let case =
+        format!("{GRID} cameras of 1.4 Mbit/s, {GRID} watching all of them, with transport-wide feedback");
+    live.measure(plan)?.write(&mut report, &case);
     live.end();
-    let mut live = Live::start(GRID, FRAME_BYTES)?;
+    let mut live = Live::start(GRID, FRAME_BYTES, false)?;
     live.fill(GRID)?;
     let told_of = |watchers| format!("{GRID} cameras of 1.4 Mbit/s, {watchers} watching all of them");
     live.measure(plan)?.write(&mut report, &told_of(GRID));
@@ -92,6 +105,8 @@ struct Live {
     thread: Thread,
     peers: Peers,
     people: usize,
+    /// Whether those who watch give it.
+    feedback: bool,
 }
 
 /// What the worker did in a while.
@@ -120,7 +135,7 @@ impl Measured {
 }
 
 impl Live {
-    fn start(cameras: usize, frame_bytes: usize) -> Result<Live, Failure> {
+    fn start(cameras: usize, frame_bytes: usize, feedback: bool) -> Result<Live, Failure> {
         let text = |error: std::io::Error| error.to_string();
         let socket = own_address().and_then(|ip| UdpSocket::bind((ip, 0))).map_err(text)?;
         let before = Thread::ids(MEDIA_WORKER)?;
@@ -134,6 +149,7 @@ impl Live {
             thread,
             peers: Peers::new(frame_bytes),
             people: 0,
+            feedback,
         };
         for number in 0..cameras {
             let mut camera = Camera::new(1 + number as u32, CAMERA_MID)?;
@@ -157,6 +173,9 @@ impl Live {
             let mut peer = Peer::new(10_000 + self.people as u32)?;
             if self.peers.watchers.len() < FOLLOWERS {
                 peer.follow_delays();
+            }
+            if self.feedback {
+                peer.give_feedback();
             }
             let answer = self.enter(offer(&peer, false, cameras), false)?;
             peer.accept(&answer)?;
@@ -186,9 +205,12 @@ impl Live {
     fn measure_for(&mut self, warm: Duration, measured: Duration) -> Result<Measured, Failure> {
         self.peers.warm(warm)?;
         self.peers.take_delays();
-        let (before, began) = (self.thread.so_far()?.0, Instant::now());
-        let watched = self.peers.watch(measured)?;
+        let (before, sent_before, began) =
+            (self.thread.so_far()?.0, self.peers.packets_sent(), Instant::now());
+        let mut watched = self.peers.watch(measured)?;
         let cpu = self.thread.so_far()?.0 - before;
+        // Everybody watches all there is: whoever is left without a picture must show.
+        watched.due = (self.peers.packets_sent() - sent_before) * self.peers.watchers.len() as u64;
         Ok(Measured { share: cpu.as_secs_f64() / began.elapsed().as_secs_f64(), cpu, watched })
     }
 }
@@ -219,6 +241,13 @@ fn offer(peer: &Peer, sends_camera: bool, watches: usize) -> String {
              a=rtcp-mux\r\na=rtpmap:{VP8} VP8/90000\r\na=rtcp-fb:{VP8} nack\r\na=rtcp-fb:{VP8} nack pli\r\n\
              a=extmap:{MID_EXTENSION} urn:ietf:params:rtp-hdrext:sdes:mid\r\n"
         );
+        if peer.gives_feedback() {
+            let _ = write!(
+                sdp,
+                "a=rtcp-fb:{VP8} transport-cc\r\na=extmap:{TRANSPORT_WIDE_EXTENSION} \
+                 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n"
+            );
+        }
         if direction == "sendrecv" {
             let _ = write!(sdp, "a=msid:camera camera\r\na=ssrc:{ssrc} cname:bench\r\n");
         }

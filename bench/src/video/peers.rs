@@ -8,7 +8,7 @@ use campanile_client::payload::Packetizer;
 use campanile_client::transport::{PeerDescription, Received, Transport, TransportOutput};
 use campanile_client::{Codec, Scalability};
 use campanile_media::peer::srtp::SrtpProfile;
-use campanile_media::rtcp::{self, ReceptionStats};
+use campanile_media::rtcp::{self, ReceptionStats, TwccRecorder};
 use campanile_media::rtp::{self, RtpHeader};
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 
@@ -21,6 +21,7 @@ pub(super) const OPUS: u8 = 111;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const VP8: u8 = 96;
 pub(super) const MID_EXTENSION: u8 = 4;
+pub(super) const TRANSPORT_WIDE_EXTENSION: u8 = 3;
 /// How long the generator rests when nothing is due. It sleeps, and waits for no socket: a server that wakes who receives would
 /// have that charged to it.
 pub(super) const NAP: Duration = Duration::from_millis(1);
@@ -37,6 +38,8 @@ pub(super) struct Peer {
     watches: usize,
     /// Packets on their way, where they are looked into.
     delays: Option<Vec<Duration>>,
+    /// Transport-wide feedback, if it gives any.
+    feedback: Option<TwccRecorder>,
 }
 
 /// What comes under one SSRC.
@@ -58,7 +61,18 @@ impl Peer {
         let (socket, state, local) = bound().map_err(|error| error.to_string())?;
         let transport = Transport::new(Instant::now(), local)?;
         let (streams, connected) = (Vec::new(), false);
-        Ok(Peer { socket, state, transport, connected, ssrc, streams, watches: 0, delays: None })
+        let (delays, feedback) = (None, None);
+        Ok(Peer { socket, state, transport, connected, ssrc, streams, watches: 0, delays, feedback })
+    }
+
+    pub(super) fn gives_feedback(&self) -> bool {
+        self.feedback.is_some()
+    }
+
+    /// Tells the server when what it numbers arrived, as browsers do, so that it estimates what the network bears and paces
+    /// what it sends.
+    pub(super) fn give_feedback(&mut self) {
+        self.feedback = Some(TwccRecorder::new());
     }
 
     /// Looks into what comes last of each frame, for how long it was on its way.
@@ -91,6 +105,14 @@ impl Peer {
         if self.transport.poll_timeout().is_some_and(|due| due <= now) {
             self.transport.handle_timeout(now);
         }
+        if let Some(recorder) = &mut self.feedback
+            && recorder.poll_timeout().is_some_and(|due| due <= now)
+        {
+            let media_ssrc = self.streams.first().map_or(0, |stream| stream.ssrc);
+            self.transport.send_rtcp(|out| {
+                recorder.build(now, self.ssrc, media_ssrc, out);
+            });
+        }
         self.flush()
     }
 
@@ -113,6 +135,11 @@ impl Peer {
             return;
         }
         let Ok(header) = RtpHeader::parse_sealed(bytes) else { return };
+        if let Some(recorder) = &mut self.feedback
+            && let Some(&[high, low]) = header.extension(bytes, TRANSPORT_WIDE_EXTENSION)
+        {
+            recorder.record(u16::from_be_bytes([high, low]), arrival(now, meta));
+        }
         let at = self.streams.iter().position(|stream| stream.ssrc == header.ssrc).unwrap_or_else(|| {
             let (clock_hz, tally) =
                 if header.payload_type == OPUS { (48_000, None) } else { (90_000, Some(Tally::default())) };
@@ -154,6 +181,13 @@ impl Peer {
     }
 }
 
+/// When the kernel had it, however late we look.
+fn arrival(now: Instant, meta: &RecvMeta) -> Instant {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let late = meta.timestamp.map_or(Duration::ZERO, |stamp| unix.saturating_sub(stamp));
+    now.checked_sub(late).unwrap_or(now)
+}
+
 /// This machine's own address: Janus takes no loopback ones. Datagrams between the two stay in the kernel all the same.
 pub(super) fn own_address() -> std::io::Result<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
@@ -168,8 +202,9 @@ pub(super) struct Camera {
     mid: &'static str,
     packetizer: Packetizer,
     sequence: u16,
-    /// Frames sent.
+    /// Frames sent, and packets.
     frames: usize,
+    packets: u64,
     next_frame: Instant,
 }
 
@@ -182,6 +217,7 @@ impl Camera {
             packetizer: Packetizer::new(Codec::Vp8, Scalability::NONE, SIZE),
             sequence: 0,
             frames: 0,
+            packets: 0,
             next_frame: Instant::now(),
         })
     }
@@ -196,6 +232,7 @@ impl Camera {
         for mut payload in self.packetizer.packetize(frame) {
             let sequence = self.sequence;
             self.sequence = self.sequence.wrapping_add(1);
+            self.packets += 1;
             if payload.marker
                 && let Some(stamp) = payload.bytes.last_chunk_mut()
             {
@@ -288,6 +325,11 @@ impl Peers {
         let meter = Meter::start(pid)?;
         let watched = self.watch(plan.measured)?;
         Ok(row(meter.stop()?, watched))
+    }
+
+    /// What the cameras have sent so far.
+    pub(super) fn packets_sent(&self) -> u64 {
+        self.cameras.iter().map(|camera| camera.packets).sum()
     }
 
     /// How long packets were on their way, of whoever looked; from then on anew.
