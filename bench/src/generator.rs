@@ -4,14 +4,15 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use campanile_media::rtp;
+use campanile_media::rtp::{self, RtpHeader};
 use campanile_opus::{Application, Bandwidth, Channels, Encoder, EncoderConfig, SILENCE, Signal};
 
 use crate::Failure;
+use crate::heard::Recording;
 
 /// Between two packets of one person.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
-const SAMPLES: usize = 960;
+pub(crate) const SAMPLES: usize = 960;
 const OPUS: u8 = 111;
 pub(crate) const AUDIO_LEVEL: u8 = 1;
 /// Sending is spread over the tick in as many steps, as arrivals of independent clients would be.
@@ -48,6 +49,8 @@ pub(crate) struct Attendees<'a> {
     all: Vec<Attendee>,
     frames: &'a [Frame],
     tick: u32,
+    /// Whose packets are kept.
+    listener: Option<(usize, Recording)>,
 }
 
 /// What was sent and came back.
@@ -79,10 +82,25 @@ impl<'a> Attendees<'a> {
             let own = first_port + number as u16;
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, own))?;
             socket.set_nonblocking(true)?;
-            Ok(Attendee { socket, port: *port, talks: talks(number), at: 61 * number % frames.len() })
+            Ok(Attendee { socket, port: *port, talks: talks(number), at: first(number, frames) })
         };
         let all: std::io::Result<_> = ports.iter().enumerate().map(attendee).collect();
-        Ok(Attendees { all: all.map_err(|error| error.to_string())?, frames, tick: 0 })
+        Ok(Attendees { all: all.map_err(|error| error.to_string())?, frames, tick: 0, listener: None })
+    }
+
+    /// Keeps what somebody gets from now on.
+    pub(crate) fn record(&mut self, number: usize) {
+        self.listener = Some((number, Recording::new(self.tick)));
+    }
+
+    /// What has been kept.
+    pub(crate) fn recorded(&mut self) -> Option<Recording> {
+        self.listener.take().map(|(_, recording)| recording)
+    }
+
+    /// Which of the frames somebody sends in this tick, if they talk.
+    pub(crate) fn sends(&self, number: usize, tick: u32) -> Option<usize> {
+        self.all[number].talks.then(|| (first(number, self.frames) + tick as usize) % self.frames.len())
     }
 
     /// Lets them talk for so long.
@@ -105,7 +123,7 @@ impl<'a> Attendees<'a> {
 
     fn step(&mut self, step: usize, traffic: &mut Traffic) {
         let (mut packet, mut buffer) = (Vec::new(), [0; 2048]);
-        let (tick, frames) = (self.tick, self.frames);
+        let (tick, frames, listener) = (self.tick, self.frames, &mut self.listener);
         for (number, attendee) in self.all.iter_mut().enumerate().filter(|(number, _)| number % STEPS == step)
         {
             let frame = &frames[attendee.at];
@@ -131,16 +149,37 @@ impl<'a> Attendees<'a> {
                 // RTP version 2 with our payload type; anything else (RTCP) is no audio.
                 let is_audio = length > 12 && buffer[0] >> 6 == 2 && buffer[1] & 0x7f == OPUS;
                 traffic.received += u64::from(is_audio);
+                if let Some((_, recording)) =
+                    listener.as_mut().filter(|(kept, _)| is_audio && *kept == number)
+                    && let Ok(header) = RtpHeader::parse(&buffer[..length])
+                {
+                    recording.keep(tick, header.sequence, &buffer[header.payload]);
+                }
             }
         }
     }
 }
 
-/// Raw 48 kHz mono 16-bit little-endian speech in Opus packets of 20 ms, hybrid at 32 kbit/s as browsers make them.
-pub(crate) fn speech(file: &Path) -> Result<Vec<Frame>, Failure> {
+/// With which of the frames somebody begins: everybody is somewhere else in the same speech.
+fn first(number: usize, frames: &[Frame]) -> usize {
+    61 * number % frames.len()
+}
+
+/// The samples of a file of raw 48 kHz mono 16-bit little-endian speech.
+pub(crate) fn samples(file: &Path) -> Result<Vec<f32>, Failure> {
     let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let samples: Vec<f32> =
-        bytes.as_chunks().0.iter().map(|pair| f32::from(i16::from_le_bytes(*pair)) / 32_768.0).collect();
+    Ok(bytes.as_chunks().0.iter().map(|pair| f32::from(i16::from_le_bytes(*pair)) / 32_768.0).collect())
+}
+
+/// Writes such a file.
+pub(crate) fn write_samples(file: &Path, samples: &[f32]) -> Result<(), Failure> {
+    let sample = |sample: &f32| ((sample * 32_768.0).round().clamp(-32_768.0, 32_767.0) as i16).to_le_bytes();
+    let bytes: Vec<u8> = samples.iter().flat_map(sample).collect();
+    std::fs::write(file, bytes).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// Speech in Opus packets of 20 ms, hybrid at 32 kbit/s as browsers make them.
+pub(crate) fn encode(samples: &[f32]) -> Result<Vec<Frame>, Failure> {
     let mut encoder = Encoder::new(EncoderConfig {
         channels: Channels::Mono,
         application: Application::Voip,
@@ -152,5 +191,5 @@ pub(crate) fn speech(file: &Path) -> Result<Vec<Frame>, Failure> {
     .map_err(|error| error.to_string())?;
     let frames = samples.chunks_exact(SAMPLES).map(|pcm| Frame::encode(&mut encoder, pcm));
     let frames: Vec<Frame> = frames.collect::<Result<_, Failure>>()?;
-    if frames.is_empty() { Err(format!("{} holds no speech", file.display())) } else { Ok(frames) }
+    if frames.is_empty() { Err("there is no speech".into()) } else { Ok(frames) }
 }

@@ -3,11 +3,17 @@
 use std::fmt::{self, Write as _};
 
 use crate::Failure;
+use crate::heard::Heard;
 
 /// Below this, packets were lost: a row says nothing about cost.
 const DELIVERED_MIN: f64 = 0.999;
 /// Above this share of its core's time in other hands, a server was not measured alone.
 const OTHERS_MAX: f64 = 0.1;
+
+/// Below this correlation with what was said, a distance from it says nothing of coding.
+const LIKENESS_MIN: f32 = 0.5;
+/// Above this times their bitrate, ours is not the same.
+const SAME_BITRATE_MAX: f32 = 1.02;
 
 /// One run of one server.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +30,10 @@ pub(crate) struct Row {
     pub(crate) others: f64,
     /// The generator could not keep time.
     pub(crate) late: bool,
+    /// What a listener heard, where there is sound.
+    pub(crate) heard: Option<Heard>,
+    /// What the encoder of that was set to, 0 to 10.
+    pub(crate) complexity: Option<u8>,
 }
 
 impl Row {
@@ -36,6 +46,27 @@ impl Row {
         } else if self.others > OTHERS_MAX {
             Some(format!("others used {:.0} % of the core", 100.0 * self.others))
         } else {
+            let strange = self.heard.filter(|heard| heard.likeness < LIKENESS_MIN)?;
+            Some(format!(
+                "what was heard is not what was said (their correlation is {:.2})",
+                strange.likeness
+            ))
+        }
+    }
+
+    /// Why its cost may not be compared with another's, both of which count: it is cheap to sound worse.
+    fn worse_than(&self, other: &Row) -> Option<String> {
+        let (heard, theirs) = match (&self.heard, &other.heard) {
+            (Some(heard), Some(theirs)) => (heard, theirs),
+            (None, None) => return None,
+            _ => return Some("it is not known how both sound".into()),
+        };
+        if heard.kbps > theirs.kbps * SAME_BITRATE_MAX {
+            Some(format!("{:.1} kbit/s beside {:.1}", heard.kbps, theirs.kbps))
+        } else if heard.distance_db > theirs.distance_db {
+            let (ours, theirs) = (heard.distance_db, theirs.distance_db);
+            Some(format!("{ours:.2} dB from what was said beside {theirs:.2}"))
+        } else {
             None
         }
     }
@@ -44,6 +75,9 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.2} µs, {:.2} % of a core", self.cost_us, 100.0 * self.cores)?;
+        if let Some(heard) = &self.heard {
+            write!(f, ", {heard}")?;
+        }
         match self.flaw() {
             Some(flaw) => write!(f, " (does not count: {flaw})"),
             None => Ok(()),
@@ -89,11 +123,30 @@ impl Case {
         Ok(())
     }
 
-    /// Ours by theirs, of each round in which both count.
-    fn ratios(&self, theirs: &[Option<Row>]) -> Vec<f64> {
+    /// Ours and theirs of each round in which both count, with the round's number.
+    fn pairs<'a>(&'a self, theirs: &'a [Option<Row>]) -> impl Iterator<Item = (usize, &'a Row, &'a Row)> {
         let ours = self.servers.iter().find(|(name, _)| *name == OURS).map_or(&[][..], |(_, rounds)| rounds);
-        let pairs = ours.iter().zip(theirs).filter_map(|(ours, theirs)| ours.zip(*theirs));
-        pairs.map(|(ours, theirs)| ours.cost_us / theirs.cost_us).collect()
+        let rounds = (1..).zip(ours.iter().zip(theirs));
+        rounds.filter_map(|(number, pair)| Some((number, pair.0.as_ref()?, pair.1.as_ref()?)))
+    }
+
+    /// Ours by theirs, of each round in which both count and ours is no worse.
+    fn ratios(&self, theirs: &[Option<Row>]) -> Vec<f64> {
+        let fair = self.pairs(theirs).filter(|(_, ours, theirs)| ours.worse_than(theirs).is_none());
+        fair.map(|(_, ours, theirs)| ours.cost_us / theirs.cost_us).collect()
+    }
+
+    /// Whose cost is in no ratio, and why.
+    fn unfair(&self) -> Vec<String> {
+        let others = self.servers.iter().filter(|(name, _)| *name != OURS);
+        let of = |(server, theirs): &(&str, Vec<Option<Row>>)| -> Vec<String> {
+            let why = |(number, ours, theirs): (usize, &Row, &Row)| {
+                let why = ours.worse_than(theirs)?;
+                Some(format!("{}, round {number} beside {server}, for its ratio: {why}", self.name))
+            };
+            self.pairs(theirs).filter_map(why).collect()
+        };
+        others.flat_map(of).collect()
     }
 }
 
@@ -142,7 +195,9 @@ impl fmt::Display for Comparison {
                 )?;
             }
         }
-        let mut flaws = self.cases.iter().flat_map(|case| &case.flaws).peekable();
+        self.write_heard(f)?;
+        let flaws = self.cases.iter().flat_map(|case| case.flaws.iter().cloned().chain(case.unfair()));
+        let mut flaws = flaws.peekable();
         if flaws.peek().is_some() {
             writeln!(
                 f,
@@ -153,12 +208,51 @@ impl fmt::Display for Comparison {
     }
 }
 
-/// Median, and least to most where there are several.
+impl Comparison {
+    /// What one listener heard in the same runs, if there was anything to hear.
+    fn write_heard(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let servers = |case: &'_ Case| -> Vec<(&'static str, Vec<Row>)> {
+            let heard = |rounds: &[Option<Row>]| {
+                rounds.iter().flatten().filter(|row| row.heard.is_some()).copied().collect::<Vec<_>>()
+            };
+            let servers = case.servers.iter().map(|(server, rounds)| (*server, heard(rounds)));
+            servers.filter(|(_, rows)| !rows.is_empty()).collect()
+        };
+        if self.cases.iter().all(|case| servers(case).is_empty()) {
+            return Ok(());
+        }
+        writeln!(f, "\n| case | server | from what was said, dB | kbit/s received | coded | complexity |")?;
+        writeln!(f, "|---|---|---|---|---|---|")?;
+        for case in &self.cases {
+            for (at, (server, rows)) in servers(case).into_iter().enumerate() {
+                let heard = |of: fn(&Heard) -> f32| {
+                    rows.iter().filter_map(move |row| row.heard.as_ref()).map(move |heard| of(heard).into())
+                };
+                let Row { heard: Some(Heard { coding, .. }), complexity, .. } = &rows[0] else { continue };
+                let complexity = complexity.map_or("–".into(), |complexity| complexity.to_string());
+                writeln!(
+                    f,
+                    "| {} | {server} | {} | {} | {coding}: {} % of the packets | {complexity} |",
+                    if at == 0 { &case.name } else { "" },
+                    spread_by(heard(|heard| heard.distance_db), |db| format!("{db:.2}")),
+                    spread(heard(|heard| heard.kbps)),
+                    spread(heard(|heard| 100.0 * heard.share)),
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Median, and least to most where there are several; small values to the thousandth.
 fn spread(values: impl Iterator<Item = f64>) -> String {
+    spread_by(values, |value| if value < 1.0 { format!("{value:.3}") } else { format!("{value:.1}") })
+}
+
+fn spread_by(values: impl Iterator<Item = f64>, digits: impl Fn(f64) -> String) -> String {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let (Some(least), Some(most)) = (values.first(), values.last()) else { return "–".into() };
-    let digits = |value: f64| if value < 1.0 { format!("{value:.3}") } else { format!("{value:.1}") };
     let mut text = digits(values[values.len() / 2]);
     if values.len() > 1 {
         let _ = write!(text, " ({} to {})", digits(*least), digits(*most));
@@ -169,9 +263,24 @@ fn spread(values: impl Iterator<Item = f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heard::Coding;
 
     fn row(cost_us: f64) -> Row {
-        Row { cost_us, kernel: 0.75, cores: 0.5, delivered: 1.0, others: 0.0, late: false }
+        Row {
+            cost_us,
+            kernel: 0.75,
+            cores: 0.5,
+            delivered: 1.0,
+            others: 0.0,
+            late: false,
+            heard: None,
+            complexity: None,
+        }
+    }
+
+    fn sounding(cost_us: f64, distance_db: f32, kbps: f32) -> Row {
+        let heard = Some(Heard { distance_db, likeness: 0.9, kbps, coding: Coding::FULL_HYBRID, share: 1.0 });
+        Row { heard, complexity: Some(4), ..row(cost_us) }
     }
 
     /// A server of which each run is the next of these.
@@ -189,12 +298,15 @@ mod tests {
         let lossy = Row { delivered: 0.99, ..row(100.0) };
         let late = Row { late: true, ..row(100.0) };
         let ours = vec![row(1.0), late, row(1.0), row(3.0)];
-        let theirs = vec![row(4.0), row(2.0), lossy, lossy, row(4.0)];
+        let mut strange = sounding(100.0, 4.0, 31.0);
+        strange.heard.as_mut().expect("it sounds").likeness = 0.3;
+        let theirs = vec![row(4.0), row(2.0), lossy, strange, row(4.0)];
         rounds(comparison.case("talk"), 3, ours, theirs);
         let text = comparison.to_string();
         assert!(text.contains("| talk | Campanile | 1.0 (1.0 to 3.0) |"), "{text}");
         assert!(text.contains("| 0.500 (0.250 to 0.750) | 3 of 3 |"), "{text}");
         assert!(text.contains("- talk, Janus: only 99.00 % delivered"), "{text}");
+        assert!(text.contains("- talk, Janus: what was heard is not what was said"), "{text}");
         assert!(text.contains("- talk, Campanile: the generator could not keep time"), "{text}");
     }
 
@@ -220,5 +332,34 @@ mod tests {
         assert!(text.contains("| many | Campanile | 2.0 | 75.0 % | 50.0 % | – | 1 of 1 |"), "{text}");
         assert!(text.contains("|  | Janus | 8.0 | 75.0 % | 50.0 % | 0.250 | 1 of 1 |"), "{text}");
         assert!(text.contains("|  | mediasoup | 4.0 | 75.0 % | 50.0 % | 0.500 | 1 of 1 |"), "{text}");
+    }
+
+    #[test]
+    fn a_ratio_counts_only_if_the_same_round_sounds_no_worse_at_the_same_bitrate() {
+        let mut comparison = Comparison::new("µs");
+        let ours = vec![
+            sounding(1.0, 4.0, 31.0),
+            sounding(2.0, 4.5, 31.0),
+            sounding(3.0, 4.0, 36.0),
+            sounding(8.0, 4.2, 31.5),
+        ];
+        rounds(comparison.case("talk"), 4, ours, vec![sounding(10.0, 4.2, 31.0); 4]);
+        let text = comparison.to_string();
+        assert!(text.contains("| 0.800 (0.100 to 0.800) | 4 of 4 |"), "{text}");
+        assert!(
+            text.contains(
+                "- talk, round 2 beside Janus, for its ratio: 4.50 dB from what was said beside 4.20"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("- talk, round 3 beside Janus, for its ratio: 36.0 kbit/s beside 31.0"),
+            "{text}"
+        );
+        assert!(text.contains("|  | Janus | 4.20 (4.20 to 4.20) | 31.0 (31.0 to 31.0) | hybrid"), "{text}");
+        assert!(text.contains(": 100.0 (100.0 to 100.0) % of the packets | 4 |"), "{text}");
+        let mut comparison = Comparison::new("µs");
+        rounds(comparison.case("talk"), 1, vec![row(1.0)], vec![sounding(2.0, 4.0, 31.0)]);
+        assert!(comparison.to_string().contains("| – | 1 of 1 |"), "{comparison}");
     }
 }

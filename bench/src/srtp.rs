@@ -20,7 +20,7 @@ use campanile_media::rtp::{self, RtpHeader};
 use campanile_opus::{RestingMicrophone, SILENCE};
 use tokio::runtime::Runtime;
 
-use crate::generator::{AUDIO_LEVEL, Frame, STEPS, TICK, speech};
+use crate::generator::{AUDIO_LEVEL, Frame, STEPS, TICK, encode, samples};
 use crate::system::{MEDIA_WORKER, Thread, open_files, pin_generator, resident};
 use crate::{Failure, Plan, plain};
 
@@ -55,7 +55,7 @@ const CASES: [Case; 4] = [
 
 /// Measures all cases and prints them (in a short run, without the largest).
 pub(crate) fn run(plan: &Plan, speech_file: &Path) -> Result<(), Failure> {
-    let frames = speech(speech_file)?;
+    let frames = encode(&samples(speech_file)?)?;
     // Before any other thread is there, so that all inherit it.
     pin_generator()?;
     let most = CASES.iter().map(|case| case.meetings * case.people).max();

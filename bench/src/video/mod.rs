@@ -123,6 +123,8 @@ fn row(used: Used, watched: Watched) -> Row {
         delivered: received as f64 / due as f64,
         others: used.others,
         late,
+        heard: None,
+        complexity: None,
     }
 }
 

@@ -36,7 +36,7 @@ use voice::Voice;
 pub use campanile_opus::SILENCE;
 pub use jitter::Quality;
 pub use level::Level;
-pub use profile::{Profile, announces_stereo};
+pub use profile::{Effort, Profile, announces_stereo};
 
 /// Samples of one tick: 20 ms at 48 kHz, one channel.
 pub const FRAME_SAMPLES: usize = 960;
@@ -44,7 +44,7 @@ pub const FRAME_SAMPLES: usize = 960;
 pub const TICK: Duration = Duration::from_millis(20);
 /// Voices in the mix at most, when nothing else is said. More at once is a noise that nobody follows, and each costs a decode
 /// and an encode.
-const VOICES_MAX: usize = 8;
+pub const VOICES_MAX: usize = 8;
 /// Profiles that there are.
 const PROFILES: usize = Profile::ALL.len();
 /// Whoever falls silent, or is muted in the middle of a word, still hears a mix of their own for so long. An encoder refers to

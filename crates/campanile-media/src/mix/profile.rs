@@ -20,10 +20,13 @@ pub enum Profile {
 
 /// What an encoder is told before each frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Effort {
-    pub(super) signal: Signal,
-    pub(super) complexity: u8,
-    pub(super) mode: Mode,
+pub struct Effort {
+    /// The kind of sound to expect.
+    pub signal: Signal,
+    /// 0 (least) to 10.
+    pub complexity: u8,
+    /// How to code it.
+    pub mode: Mode,
 }
 
 impl Profile {
@@ -83,7 +86,7 @@ impl Profile {
     ///
     /// From complexity 7 on libopus looks what it hears; it need not if that is `known`, which saves an eighth and sounds the
     /// same. At complexity 8 it looks at each CELT frame twice, which is worth 20 microseconds for those who ask for music.
-    pub(super) fn effort(self, speech: bool, known: bool) -> Effort {
+    pub fn effort(self, speech: bool, known: bool) -> Effort {
         let (signal, complexity, mode) = match self {
             Profile::StereoMusic => (Signal::Auto, 8, Mode::Auto),
             _ if speech && known => (Signal::Voice, 6, Mode::Hybrid),

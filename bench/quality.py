@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """How speech and music sound through the mixer, by judges from elsewhere: PESQ (ITU-T P.862.2, wide band) and, with --visqol,
-ViSQOL (full band), beside the spectral distance of quality.rs.
+ViSQOL (full band), beside the spectral distance of src/distance.rs.
 
     apt-get install espeak-ng sox
     python3 -m venv judges && judges/bin/pip install numpy scipy pesq visqol-python
-    judges/bin/python crates/campanile-media/benches/quality.py [--visqol]
+    judges/bin/python bench/quality.py [--visqol] [--pairs FOLDER]
 
 Three sentences in each of four voices of espeak-ng, and a chord of sox's. PESQ and ViSQOL answer on the scale of 1 to 5 in
 which people judge (MOS); more is better. What stands here is the mean over all sentences, and the least.
+
+With --pairs, nothing is made: what `campanile-bench audio --folder FOLDER` has left is judged, by pieces of four seconds.
 """
 import argparse, pathlib, re, statistics, subprocess, tempfile
 
@@ -15,7 +17,7 @@ import numpy
 from pesq import pesq
 from scipy.signal import correlate, resample_poly
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 VOICES = ["en-us", "en-gb+f2", "de+f4", "en-gb-x-rp+m3"]
 SENTENCES = [
     "The meeting was moved to Thursday afternoon because the architects wanted more time. She asked whether the figures for the "
@@ -25,6 +27,7 @@ SENTENCES = [
     "Nobody expected the shipment to arrive before winter, yet the harbour was full of boats. His voice sounded calm, even "
     "through a poor telephone.",
 ]
+PIECE = 4 * 48000
 RAW = ["-r", "48000", "-c", "1", "-b", "16", "-e", "signed", "-L", "-t", "raw"]
 CHORD = ("synth 10 pluck C3 pluck E4 pluck G4 pluck C5 delay 0 .2 .4 .6 remix - norm -6").split()
 
@@ -51,9 +54,19 @@ def recordings(folder):
     yield "music", folder / "chord"
 
 
+def judge_pairs(folder, judges):
+    for path in sorted(folder.glob("*.said")):
+        said, heard = samples(path), samples(path.with_suffix(".heard"))
+        pieces = [slice(at, at + PIECE) for at in range(0, len(said) - PIECE + 1, PIECE)]
+        for name, judge in judges.items():
+            judgments = [judge(said[piece], heard[piece]) for piece in pieces]
+            print(f"{path.stem:50} {name} {statistics.mean(judgments):.2f} (least {min(judgments):.2f})")
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--visqol", action="store_true", help="slow: several seconds a recording")
+    arguments.add_argument("--pairs", type=pathlib.Path, metavar="FOLDER", help="*.said and *.heard")
     options = arguments.parse_args()
     judges = {"PESQ": lambda said, heard: pesq(16000, resample_poly(said, 1, 3), resample_poly(heard, 1, 3), "wb")}
     if options.visqol:
@@ -62,13 +75,15 @@ def main():
         api = VisqolApi()
         api.create(mode="audio")
         judges["ViSQOL"] = lambda said, heard: api.measure_from_arrays(said, heard, 48000).moslqo
+    if options.pairs:
+        return judge_pairs(options.pairs, judges)
     scores = {}
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         for kind, raw in recordings(folder):
             out = folder / f"heard of {raw.name}"
             out.mkdir()
-            bench = ["cargo", "bench", "-q", "-p", "campanile-media", "--bench", "quality", "--", raw, out]
+            bench = ["cargo", "run", "-q", "--release", "-p", "campanile-bench", "--", "quality", raw, out]
             text = subprocess.run(bench, check=True, cwd=ROOT, capture_output=True, text=True).stdout
             for line in text.splitlines():
                 match = re.match(r"(.+?) +([\d.]+) dB at +([\d.]+) kbit/s", line)
