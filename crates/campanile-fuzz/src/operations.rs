@@ -223,7 +223,7 @@ impl World {
 
     /// A packet as a browser sends it, with any numbers in it.
     fn rtp(&mut self, who: u8, input: &mut Input<'_>) {
-        let payload_type = [111, 96, 97, 102, 103][usize::from(input.u8() % 5)];
+        let payload_type = [111, 96, 97, 102, 103, 98, 99, 45, 46][usize::from(input.u8() % 9)];
         let choices = input.u8();
         let sequence = input.u16();
         let transport_wide = input.u16().to_be_bytes();

@@ -12,6 +12,7 @@ mod forwarder;
 mod gate;
 mod history;
 mod layer;
+pub mod model;
 #[cfg(test)]
 mod model_tests;
 mod payload;

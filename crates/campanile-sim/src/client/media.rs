@@ -8,7 +8,7 @@ use campanile_media::rtp::{self, RtpHeader};
 use rand_core::RngCore;
 
 use super::{Client, Connection, Out};
-use crate::picture::{MID, Wire};
+use crate::picture::{DEPENDENCY_DESCRIPTOR, MID, Wire};
 
 const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
 const AUDIO_SAMPLES: u32 = 960;
@@ -60,7 +60,8 @@ impl Client {
             assert_eq!(name, screen.mid.as_bytes(), "a packet of another section");
             screen.seen.named += 1;
         }
-        screen.receive(now, &header, payload, repairs);
+        let descriptor = header.extension(bytes, DEPENDENCY_DESCRIPTOR).unwrap_or_default();
+        screen.receive(now, &header, payload, descriptor, repairs);
         if !repairs {
             self.connection.count(now, &header);
         }
@@ -217,7 +218,7 @@ impl Client {
         if let Some(layer) = self.connection.sender.as_mut().and_then(|sender| sender.layers.get_mut(layer)) {
             layer.flows = flows;
             if flows {
-                layer.begin_again_with_keyframe();
+                layer.encoder.want_keyframe();
             }
         }
     }
@@ -235,6 +236,18 @@ impl Client {
         for (halvings, layer) in layers.enumerate() {
             layer.resize((width >> halvings, height >> halvings));
         }
+    }
+
+    /// Stops sending its largest size, without a keyframe, as encoders do.
+    pub(crate) fn give_up_top(&mut self) {
+        let layers = self.connection.sender.iter_mut().flat_map(|sender| &mut sender.layers);
+        layers.for_each(|layer| layer.encoder.give_up_top());
+    }
+
+    /// So many sizes of each picture from now on, from a keyframe on.
+    pub(crate) fn send_sizes(&mut self, spatial: u8) {
+        let layers = self.connection.sender.iter_mut().flat_map(|sender| &mut sender.layers);
+        layers.for_each(|layer| layer.encoder.send_sizes(spatial));
     }
 
     /// All layers begin anew, under new SSRCs.

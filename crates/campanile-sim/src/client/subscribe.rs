@@ -314,8 +314,9 @@ impl Client {
         if self.connection.sender.is_none()
             && let Some(camera) = self.connection.camera_sent.clone()
         {
-            let rng = &mut self.rng;
-            self.connection.sender = Some(Sender::new(now, self.born, camera, "1", || rng.next_u32()));
+            let (rng, attendee) = (&mut self.rng, self.attendee.to_string());
+            let place = (attendee.as_str(), "1");
+            self.connection.sender = Some(Sender::new(now, self.born, camera, place, || rng.next_u32()));
         }
         self.update_video(now);
     }

@@ -1,33 +1,36 @@
-//! A receiver that decodes a frame exactly when a real one could, and asks for what it lacks as a browser does.
+//! A receiver that decodes a picture exactly when a real one could, and asks for what it lacks as a browser does.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use campanile_media::rtp;
 use campanile_media::units::SeqNo;
 
-use super::{H264, Truth, VP8, VP8_KEYFRAME};
+use super::Truth;
+use super::decoder::{Decoded, Decoder};
+use super::received::{Numbers, Packet, Reader, Unread};
 
 /// How long a gap may be mere reordering, how often a packet is asked for, and how many times.
 const REORDER_WAIT: Duration = Duration::from_millis(20);
 const NACK_INTERVAL: Duration = Duration::from_millis(100);
 const NACK_TRIES_MAX: u8 = 10;
-/// How long a frame is waited for once a later keyframe is at hand, and before a keyframe is asked for.
+/// How long what is missing is waited for once a later picture could be shown, and before a keyframe is asked for.
 const SKIP_AFTER: Duration = Duration::from_millis(150);
 const PLI_AFTER: Duration = Duration::from_millis(500);
 /// The same while there is nothing to go on from: as long as a browser waits for a keyframe.
 const FIRST_PLI_AFTER: Duration = Duration::from_millis(200);
 /// How far a switch may set the clock wrong: as long as the longest outage in these stories, and a moment.
 const CLOCK_SLACK_TICKS: u32 = 3 * 90_000;
-/// A millisecond: between two pictures of the past.
-const HASTENED_TICKS: i32 = 90;
 /// Packets that wait for one missing before them.
 const WAITING_MAX: usize = 2000;
+/// Packets that wait for the structure by which their descriptors go: those of a large keyframe.
+const EARLY_MAX: usize = 200;
 
 /// What one screen has seen.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Frames decoded.
+    /// Pictures decoded.
     pub frames: u64,
     /// Keyframes among them.
     pub keyframes: u64,
@@ -37,15 +40,18 @@ pub struct Seen {
     pub last_at: Option<Instant>,
     /// The longest time between two.
     pub longest_gap: Duration,
-    /// Each change of layer: when, and to which.
+    /// Each change of layer: when, and to which. Simulcast layers and the sizes of one stream are both counted from 0.
     pub layers: Vec<(Instant, u8)>,
-    /// Each change of size, by what keyframes say.
+    /// Pictures decoded of each temporal layer.
+    pub temporal: [u64; 3],
+    /// Each change of size, by what keyframes of VP8 say.
     pub sizes: Vec<(u16, u16)>,
-    /// Frames that the numbers made look decodable though they were not. Always 0 with a server that numbers right.
+    /// Pictures that the numbers made look decodable though they were not, or that were another's. Always 0 with a server
+    /// that numbers right.
     pub corrupt: u64,
-    /// Frames whose picture id did not follow from the frame right before them.
+    /// Pictures of VP8 whose numbers did not follow from those of the picture right before them.
     pub picture_breaks: u64,
-    /// Frames whose timestamp did not move on as time did.
+    /// Pictures whose timestamp did not move on as time did.
     pub clock_breaks: u64,
     /// Sequence numbers that jumped by thousands.
     pub sequence_jumps: u64,
@@ -69,33 +75,45 @@ pub(crate) struct Screen {
     pub(crate) ssrc: u32,
     pub(crate) rtx_ssrc: Option<u32>,
     pub(crate) seen: Seen,
+    reader: Reader,
+    decoder: Decoder,
     highest: Option<SeqNo>,
     waiting: BTreeMap<SeqNo, Packet>,
+    /// Of these the descriptors cannot be read yet.
+    early: Vec<Early>,
     missing: BTreeMap<SeqNo, (Instant, u8)>,
-    /// Where the next frame begins; `None` while a keyframe is needed.
+    /// Where the next picture begins; `None` while a keyframe is needed.
     next: Option<SeqNo>,
-    last: Option<Decoded>,
+    last: Option<Shown>,
     blocked_since: Option<Instant>,
     last_pli: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Packet {
-    timestamp: u32,
-    marker: bool,
-    starts: bool,
-    keyframe: bool,
-    picture: Option<(u16, u8)>,
-    size: Option<(u16, u16)>,
-    truth: Truth,
+#[derive(Debug)]
+struct Early {
+    seq: SeqNo,
+    pt: u8,
+    header: rtp::RtpHeader,
+    payload: Vec<u8>,
+    descriptor: Vec<u8>,
 }
 
+/// One frame that is whole.
+#[derive(Clone, Debug)]
+struct Whole {
+    packets: RangeInclusive<SeqNo>,
+    decoded: Decoded,
+}
+
+/// The last picture shown.
 #[derive(Clone, Copy, Debug)]
-struct Decoded {
+struct Shown {
     at: Instant,
     timestamp: u32,
-    picture: Option<(u16, u8)>,
+    frame: Decoded,
     truth: Truth,
+    /// It is a keyframe, or followed on one in less than its time: so may the next.
+    may_hasten: bool,
 }
 
 impl Screen {
@@ -106,8 +124,11 @@ impl Screen {
             ssrc,
             rtx_ssrc,
             seen: Seen::default(),
+            reader: Reader::default(),
+            decoder: Decoder::default(),
             highest: None,
             waiting: BTreeMap::new(),
+            early: Vec::new(),
             missing: BTreeMap::new(),
             next: None,
             last: None,
@@ -116,18 +137,20 @@ impl Screen {
         }
     }
 
-    /// Takes one packet, or, with `repairs`, one retransmission.
-    pub(crate) fn receive(&mut self, now: Instant, header: &rtp::RtpHeader, payload: &[u8], repairs: bool) {
+    /// Takes one packet, or, with `repairs`, one retransmission. Its dependency descriptor is empty if it has none.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        header: &rtp::RtpHeader,
+        payload: &[u8],
+        descriptor: &[u8],
+        repairs: bool,
+    ) {
         self.seen.packets += 1;
         let (wire, payload) = match (repairs, payload) {
             (false, payload) => (header.sequence, payload),
             (true, [high, low, payload @ ..]) => (u16::from_be_bytes([*high, *low]), payload),
             (true, _) => return,
-        };
-        let pt = header.payload_type - u8::from(repairs);
-        let Some(packet) = read(pt, header, payload) else {
-            self.seen.corrupt += 1;
-            return;
         };
         let seq = self.highest.map_or(SeqNo::first(wire), |highest| highest.extend(wire));
         let highest = *self.highest.get_or_insert(seq);
@@ -144,23 +167,40 @@ impl Screen {
         if self.next.is_some_and(|next| seq < next) {
             return;
         }
-        self.waiting.insert(seq, packet);
-        if self.waiting.len() > WAITING_MAX {
-            self.waiting.clear();
-            self.next = None;
+        // One without payload stands for a packet that its receiver does not get: nothing is missing there.
+        if !payload.is_empty() {
+            let pt = header.payload_type - u8::from(repairs);
+            self.read(seq, pt, header, payload, descriptor);
         }
         self.play(now);
     }
 
+    fn read(&mut self, seq: SeqNo, pt: u8, header: &rtp::RtpHeader, payload: &[u8], descriptor: &[u8]) {
+        match self.reader.read(pt, header, payload, descriptor) {
+            Ok(packet) => {
+                let is_first = packet.keyframe && packet.starts;
+                self.waiting.insert(seq, packet);
+                let early = if is_first { std::mem::take(&mut self.early) } else { Vec::new() };
+                for Early { seq, pt, header, payload, descriptor } in early {
+                    self.read(seq, pt, &header, &payload, &descriptor);
+                }
+            }
+            Err(Unread::Early) if self.early.len() < EARLY_MAX => {
+                let (header, payload, descriptor) = (header.clone(), payload.to_vec(), descriptor.to_vec());
+                self.early.push(Early { seq, pt, header, payload, descriptor });
+            }
+            Err(Unread::Early) => {}
+            Err(Unread::Broken) => self.seen.corrupt += 1,
+        }
+        if self.waiting.len() > WAITING_MAX {
+            self.waiting.clear();
+            self.next = None;
+        }
+    }
+
     fn play(&mut self, now: Instant) {
-        loop {
-            let in_order = self.next.and_then(|next| Some((next, self.frame_at(next)?)));
-            let start_and_end = match in_order {
-                Some(frame) if self.follows(frame.0) => Some(frame),
-                _ => self.keyframe_to_skip_to(now),
-            };
-            let Some((start, end)) = start_and_end else { break };
-            self.decode(now, start, end);
+        while let Some(picture) = self.next_picture(now) {
+            self.show(now, &picture);
         }
         let idle = self.waiting.is_empty() && self.next.is_some();
         self.blocked_since = if idle { None } else { self.blocked_since.or(Some(now)) };
@@ -168,81 +208,104 @@ impl Screen {
 
     /// The last packet of the frame that starts there, if all of it is here.
     fn frame_at(&self, start: SeqNo) -> Option<SeqNo> {
-        let first = self.waiting.get(&start).filter(|packet| packet.starts)?;
+        let timestamp = self.waiting.get(&start)?.timestamp;
         let mut at = start;
         loop {
-            let packet = self.waiting.get(&at).filter(|packet| packet.timestamp == first.timestamp)?;
-            if packet.marker {
+            let packet = self.waiting.get(&at).filter(|packet| packet.timestamp == timestamp)?;
+            if packet.ends {
                 return Some(at);
             }
             at = at.plus(1);
         }
     }
 
-    /// Whether a decoder takes the frame that starts there as the successor of the last one.
-    fn follows(&self, start: SeqNo) -> bool {
-        let Some(packet) = self.waiting.get(&start) else { return false };
-        packet.keyframe
-            || match (self.last.and_then(|last| last.picture), packet.picture) {
-                (Some(last), Some(picture)) => picture == following(last),
-                (None, None) => self.last.is_some(),
-                _ => false,
+    /// What can be decoded of the next picture whose largest size is among that; nothing while it is too early to give up what
+    /// is missing before.
+    fn next_picture(&self, now: Instant) -> Option<Vec<Whole>> {
+        let mut picture: Vec<Whole> = Vec::new();
+        let mut before: Vec<Decoded> = Vec::new();
+        let mut timestamp = None;
+        let starts = self.waiting.iter().filter(|(_, packet)| packet.starts);
+        for (start, packet) in starts {
+            if timestamp != Some(packet.timestamp) {
+                timestamp = Some(packet.timestamp);
+                picture.clear();
+                before.clear();
             }
+            let follows = self.next == Some(*start) && self.last.is_some();
+            let Some(end) = self.frame_at(*start) else { continue };
+            let Some(decoded) = self.decoder.decodes(&before, packet, follows) else { continue };
+            before.push(decoded);
+            picture.push(Whole { packets: *start..=end, decoded });
+            if self.waiting[&end].marker {
+                let waited = self.blocked_since.is_some_and(|since| now >= since + SKIP_AFTER);
+                let nothing_missing = self.next.is_none() || self.missing.range(..end).next().is_none();
+                return (waited || nothing_missing).then_some(picture);
+            }
+        }
+        None
     }
 
-    /// The next whole keyframe, unless it is too early to give up what comes before.
-    fn keyframe_to_skip_to(&self, now: Instant) -> Option<(SeqNo, SeqNo)> {
-        let starts = self.waiting.iter().filter(|(_, packet)| packet.starts && packet.keyframe);
-        let (start, end) = starts.map(|(start, _)| *start).find_map(|at| Some((at, self.frame_at(at)?)))?;
-        let waited = self.blocked_since.is_some_and(|since| now >= since + SKIP_AFTER);
-        let nothing_missing = self.next.is_none() || self.missing.range(..start).next().is_none();
-        (waited || nothing_missing).then_some((start, end))
-    }
-
-    fn decode(&mut self, now: Instant, start: SeqNo, end: SeqNo) {
-        let first = self.waiting[&start];
+    fn show(&mut self, now: Instant, picture: &[Whole]) {
+        let [first, ..] = picture else { return };
+        let start = *first.packets.start();
+        let first = self.waiting[&start].clone();
         let in_sequence = self.next == Some(start);
-        let whole = self
-            .waiting
-            .range(start..=end)
-            .enumerate()
-            .all(|(at, (_, packet))| packet.truth == Truth { at: at as u16, ..first.truth });
-        let all = start.distance_to(end) + 1 == i64::from(first.truth.of);
-        let mut sound = whole && all && first.keyframe == first.truth.keyframe;
+        let frames: Vec<Decoded> = picture.iter().map(|whole| whole.decoded).collect();
+        let last_whole = picture.last().expect("one at least");
+        let top = self.waiting[last_whole.packets.start()].truth;
+        let frame = last_whole.decoded;
+        let end = *last_whole.packets.end();
+        self.seen.corrupt += u64::from(!picture.iter().all(|whole| self.is_true(whole, &frames)));
+        let mut may_hasten = first.keyframe;
         if let Some(last) = self.last {
-            let successor =
-                last.truth.layer == first.truth.layer && last.truth.frame + 1 == first.truth.frame;
-            sound &= first.keyframe || successor;
-            if let (true, Some(last), Some(picture)) = (in_sequence, last.picture, first.picture) {
-                self.seen.picture_breaks += u64::from(picture != following(last));
-            }
+            self.seen.picture_breaks += u64::from(in_sequence && !follows(&last.frame, &frames[0]));
             let moved = first.timestamp.wrapping_sub(last.timestamp) as i32;
-            let captured = first.truth.ticks.wrapping_sub(last.truth.ticks) as i32;
+            let captured = top.ticks.wrapping_sub(last.truth.ticks) as i32;
             // A switch sets the clock by the time at which the keyframe comes, and what came before may have been late.
             // What newcomers get of the past passes in a moment.
             let slack = if first.keyframe { CLOCK_SLACK_TICKS } else { 0 };
-            let right = moved > 0 && (moved.abs_diff(captured) <= slack || moved == HASTENED_TICKS);
+            let hastens = last.may_hasten && moved < captured;
+            let right = moved > 0 && (moved.abs_diff(captured) <= slack || hastens);
+            may_hasten |= hastens;
             self.seen.clock_breaks += u64::from(!right);
             self.seen.longest_gap = self.seen.longest_gap.max(now - last.at);
-        } else {
-            sound &= first.keyframe;
         }
-        self.seen.corrupt += u64::from(!sound);
         self.seen.frames += 1;
         self.seen.keyframes += u64::from(first.keyframe);
+        self.seen.temporal[usize::from(top.temporal)] += 1;
         self.seen.first_at.get_or_insert(now);
         self.seen.last_at = Some(now);
-        if self.seen.layers.last().is_none_or(|(_, layer)| *layer != first.truth.layer) {
-            self.seen.layers.push((now, first.truth.layer));
+        let layer = top.layer + top.spatial;
+        if self.seen.layers.last().is_none_or(|(_, last)| *last != layer) {
+            self.seen.layers.push((now, layer));
         }
         self.seen.sizes.extend(first.size.filter(|size| self.seen.sizes.last() != Some(size)));
-        let Packet { timestamp, picture, truth, .. } = first;
-        self.last = Some(Decoded { at: now, timestamp, picture, truth });
+        self.decoder.take(&first, &frames);
+        self.last = Some(Shown { at: now, timestamp: first.timestamp, frame, truth: top, may_hasten });
         let next = end.plus(1);
         self.next = Some(next);
         self.waiting = self.waiting.split_off(&next);
         self.missing = self.missing.split_off(&next);
+        self.early.retain(|early| early.seq >= next);
         self.blocked_since = None;
+    }
+
+    /// Whether a frame is what it looks like: whole, its sender's, and with all that it needs among these or before.
+    fn is_true(&self, whole: &Whole, frames: &[Decoded]) -> bool {
+        let (start, end) = (*whole.packets.start(), *whole.packets.end());
+        let first = &self.waiting[&start];
+        let truth = first.truth;
+        let mut packets = self.waiting.range(start..=end).enumerate();
+        let is_whole = packets.all(|(at, (_, it))| it.truth == truth.placed(at as u16))
+            && start.distance_to(end) + 1 == i64::from(truth.of);
+        let needs = truth.needs.iter().filter(|back| **back > 0);
+        let mut needs = needs.map(|back| truth.frame - u32::from(*back));
+        is_whole
+            && truth.whose == Truth::mark_of(&self.attendee)
+            && (truth.spatial, truth.temporal) == (first.spatial, first.temporal)
+            && first.keyframe == (truth.keyframe && truth.spatial == 0)
+            && needs.all(|frame| self.decoder.truly_has(frames, truth.layer, frame))
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
@@ -282,42 +345,11 @@ impl Screen {
     }
 }
 
-fn following((picture, tl0): (u16, u8)) -> (u16, u8) {
-    ((picture + 1) & 0x7fff, tl0.wrapping_add(1))
-}
-
-fn read(pt: u8, header: &rtp::RtpHeader, payload: &[u8]) -> Option<Packet> {
-    let (starts, keyframe, picture, mut rest) = match (pt, payload) {
-        (VP8, [first, 0xe0, high, low, tl0, _, frame, rest @ ..]) => {
-            let picture = u16::from_be_bytes([*high, *low]) & 0x7fff;
-            let starts = first & 0x10 != 0;
-            (starts, starts && frame & 1 == 0, Some((picture, *tl0)), rest)
-        }
-        (H264, [0x7c, fragment, rest @ ..]) => {
-            let starts = fragment & 0x80 != 0;
-            (starts, starts && fragment & 0x1f == 5, None, rest)
-        }
-        (H264, [unit, rest @ ..]) => (true, unit & 0x1f == 5, None, rest),
-        _ => return None,
-    };
-    let mut size = None;
-    if pt == VP8
-        && starts
-        && keyframe
-        && let Some(sized) = rest.strip_prefix(&VP8_KEYFRAME[1..])
-        && let Some(([w0, w1, h0, h1], after)) = sized.split_first_chunk()
-    {
-        size = Some((u16::from_le_bytes([*w0, *w1]), u16::from_le_bytes([*h0, *h1])));
-        rest = after;
-    }
-    let truth = Truth::read(rest)?;
-    Some(Packet {
-        timestamp: header.timestamp,
-        marker: header.marker,
-        starts,
-        keyframe,
-        picture,
-        size,
-        truth,
-    })
+/// Whether a picture of VP8 is numbered as the next after the last, where nothing lies between; of other codecs nothing is
+/// expected.
+fn follows(last: &Decoded, next: &Decoded) -> bool {
+    let (Numbers::Vp8 { .. }, Numbers::Vp8 { .. }) = (last.numbers, next.numbers) else { return true };
+    let picture = last.picture().map(|picture| (picture + 1) & 0x7fff);
+    let step = u8::from(next.temporal == 0);
+    next.picture() == picture && next.tl0_picture() == last.tl0_picture().map(|tl0| tl0.wrapping_add(step))
 }

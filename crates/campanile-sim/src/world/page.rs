@@ -281,6 +281,16 @@ impl Page {
         self.act(|client, _| client.layer_takes(layer, kbps))
     }
 
+    /// Its camera stops sending the largest size of its pictures, without a keyframe, as encoders do.
+    pub fn gives_up_top(&self) -> Page {
+        self.act(|client, _| client.give_up_top())
+    }
+
+    /// Its camera sends so many sizes of each picture, from a keyframe on.
+    pub fn sends_sizes(&self, spatial: u8) -> Page {
+        self.act(|client, _| client.send_sizes(spatial))
+    }
+
     /// Its camera's encoders begin anew under new SSRCs.
     pub fn change_ssrcs(&self) -> Page {
         self.act(|client, _| client.change_ssrcs())

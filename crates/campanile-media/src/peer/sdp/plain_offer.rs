@@ -42,12 +42,13 @@ const VIDEO_EXTENSIONS: &[(u8, &str)] = &[
     (10, uri::RID),
     (11, uri::REPAIRED_RID),
     (9, uri::LAYERS_ALLOCATION),
+    (12, uri::DEPENDENCY_DESCRIPTOR),
 ];
 /// Constrained Baseline at level 3.1, what every browser decodes.
 const H264: Codec = Codec::H264 { profile_level_id: 0x42_E0_1F, packetization_mode: 1 };
 
-/// An offer of bare RTP at `addr` for all sections: Opus as 111; VP8 as 96 with rtx 97, H.264 as 102 with rtx 103;
-/// header extensions under the ids Chrome gives them.
+/// An offer of bare RTP at `addr` for all sections: Opus as 111; VP8 as 96, H.264 as 102, VP9 as 98 and AV1 as 45, each with
+/// rtx one above; header extensions under the ids Chrome gives them.
 pub fn plain_offer(addr: SocketAddr, sections: &[PlainSection]) -> String {
     let mut lines = Lines { text: String::with_capacity(256 + 1024 * sections.len()) };
     let (ip, family) = (addr.ip(), address_family(addr.ip()));
@@ -59,7 +60,8 @@ pub fn plain_offer(addr: SocketAddr, sections: &[PlainSection]) -> String {
     for section in sections {
         let port = if section.rejected { 0 } else { addr.port() };
         let is_audio = section.kind == SectionKind::Audio;
-        let (media, formats) = if is_audio { ("audio", "111") } else { ("video", "96 97 102 103") };
+        let (media, formats) =
+            if is_audio { ("audio", "111") } else { ("video", "96 97 102 103 98 99 45 46") };
         lines.put(format_args!("m={media} {port} RTP/AVP {formats}"));
         lines.put(format_args!("a=mid:{}", section.mid));
         for (id, uri) in if is_audio { AUDIO_EXTENSIONS } else { VIDEO_EXTENSIONS } {
@@ -77,6 +79,8 @@ pub fn plain_offer(addr: SocketAddr, sections: &[PlainSection]) -> String {
             let fmtp = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f;\
                         x-google-start-bitrate=1000";
             video_codec(&mut lines, 102, H264, fmtp);
+            video_codec(&mut lines, 98, Codec::Vp9 { profile: 0 }, "profile-id=0");
+            video_codec(&mut lines, 45, Codec::Av1, "level-idx=5;profile=0;tier=0");
         }
         for SimulcastRid { rid, .. } in &section.rids {
             lines.put(format_args!("a=rid:{rid} send"));

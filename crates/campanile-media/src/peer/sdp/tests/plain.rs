@@ -13,8 +13,10 @@ fn a_bots_offer_is_read_as_it_was_meant() {
         assert_eq!(section.ssrcs, meant.ssrc.into_iter().collect::<Vec<_>>());
         assert_eq!(section.shares_transport, !meant.rejected);
     }
-    let profiles: Vec<_> = offer.decodable_video_codecs().iter().map(|codec| codec.h264_profile()).collect();
-    assert_eq!(profiles, [None, Some(H264Profile::ConstrainedBaseline)]);
+    let decodable = offer.decodable_video_codecs();
+    let profiles: Vec<_> = decodable.iter().map(|codec| codec.h264_profile()).collect();
+    assert_eq!(profiles, [None, Some(H264Profile::ConstrainedBaseline), None, None]);
+    assert_eq!(decodable[2..], [Codec::Vp9 { profile: 0 }, Codec::Av1]);
 }
 
 #[test]
@@ -24,7 +26,7 @@ fn a_plain_offer_gets_a_plain_answer() {
         assert!(!answer.text.contains(word), "{word}");
     }
     assert_eq!(lines(&answer, 0, "m="), ["m=audio 7000 RTP/AVP 111"]);
-    assert_eq!(lines(&answer, 1, "m="), ["m=video 7000 RTP/AVP 96 97 102 103"]);
+    assert_eq!(lines(&answer, 1, "m="), ["m=video 7000 RTP/AVP 96 97 102 103 98 99 45 46"]);
     assert_eq!(lines(&answer, 2, "m="), ["m=video 0 RTP/AVP 96"]);
     for index in [0, 1, 3] {
         assert!(has(&answer, index, "c=IN IP4 203.0.113.5"));
@@ -32,6 +34,7 @@ fn a_plain_offer_gets_a_plain_answer() {
     assert_eq!(lines(&answer, 1, "a=simulcast"), ["a=simulcast:recv low;~mid;hi"]);
     assert!(has(&answer, 3, "a=msid:v_3 track_3"));
     assert_eq!(answer.sections[1].extensions.rid, Some(10));
+    assert_eq!(answer.sections[3].extensions.dependency_descriptor, Some(12));
 }
 
 #[test]
