@@ -37,8 +37,10 @@ const PAUSE_GRACE: Duration = Duration::from_millis(2500);
 /// When something has been paused or comes back, the rest goes on for so long: only when the queues have drained, after a
 /// keyframe too, does it show whether there is room enough.
 const SETTLING: Duration = Duration::from_secs(5);
-/// Paced packets that wait for longer than this are more than the network bears: what comes next is not sent.
+/// Paced packets that wait for longer than this are more than the network bears: of what comes next only the lowest layer is
+/// sent, for which nobody needs a keyframe, and beyond the second nothing.
 const BACKLOG_MAX: Duration = Duration::from_millis(250);
+const LOWEST_BACKLOG_MAX: Duration = Duration::from_secs(1);
 /// What the network must bear beyond what is watched, so that nothing of it waits for a margin.
 const HEADROOM: f64 = 1.25;
 /// All that one client subscribes to at most.
@@ -50,6 +52,8 @@ pub(crate) struct Share {
     /// The larger, the more important.
     pub(crate) priority: u32,
     state: ShareState,
+    /// The least that could be sent of the stream that is; `None` where that is all of it.
+    lowest: Option<Layer>,
     /// When it came back from its last pause.
     resumed_at: Option<Instant>,
     /// How long it waits, once paused, before it comes back where it just fits.
@@ -66,7 +70,7 @@ enum ShareState {
     Whole,
     /// It gets less: this.
     Part(Layer),
-    /// It was more than could leave in time, and has stopped: the next sharing says what it gets.
+    /// It was more than could leave in time, and is its lowest layer or nothing: the next sharing says what it gets.
     Late,
     /// It gets nothing.
     Paused { since: Instant },
@@ -88,6 +92,7 @@ impl Share {
         Share {
             priority,
             state: ShareState::Whole,
+            lowest: None,
             resumed_at: None,
             tries_after: TRY_AFTER,
             excess_since: None,
@@ -128,17 +133,27 @@ impl Subscriber {
     /// next sharing.
     pub(crate) fn retarget(&mut self, ladder: &[Rung]) {
         if self.paused {
-            self.forwarder.set_target(None);
+            self.aim(ladder, None);
         } else if self.share.state == ShareState::Whole {
-            self.forwarder.set_target(choose_layer(ladder, self.wish));
+            self.aim(ladder, choose_layer(ladder, self.wish));
         }
     }
 
-    /// A frame begins while too much waits already: the stream stops before it.
+    fn aim(&mut self, ladder: &[Rung], layer: Option<Layer>) {
+        let lowest = layer.and_then(|layer| ladder.iter().find(|rung| rung.layer.stream == layer.stream));
+        self.share.lowest = lowest.map(|rung| rung.layer).filter(|lowest| Some(*lowest) != layer);
+        self.forwarder.set_target(layer);
+    }
+
+    /// A frame begins while too much waits already: the stream becomes as small as it can without a keyframe, or stops
+    /// before it.
     pub(crate) fn stop_if_late(&mut self, begins_frame: bool, backlog: Duration) {
         let sends = matches!(self.share.state, ShareState::Whole | ShareState::Part(_));
         if begins_frame && sends && backlog > BACKLOG_MAX {
             self.share.state = ShareState::Late;
+            self.forwarder.set_target(self.share.lowest);
+        }
+        if begins_frame && self.share.state == ShareState::Late && backlog > LOWEST_BACKLOG_MAX {
             self.forwarder.set_target(None);
         }
     }
@@ -185,7 +200,7 @@ impl Subscriber {
             Some(layer) if ask.wanted != rung => self.share.give(now, ShareState::Part(layer)),
             _ => self.share.give(now, ShareState::Whole),
         }
-        self.forwarder.set_target(layer);
+        self.aim(ask.ladder, layer);
     }
 }
 

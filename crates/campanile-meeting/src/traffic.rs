@@ -262,7 +262,12 @@ impl Meeting {
         else {
             return;
         };
+        let is_limited = link.peer.estimator().is_limited();
         for number in numbers.take(REPAIRS_PER_NACK_MAX) {
+            // Where not all of it has room, repairs of the past would keep out the keyframe that ends it.
+            if is_limited && subscriber.forwarder.is_outdated(number) {
+                continue;
+            }
             let Some((stream_id, original, rewrite)) = subscriber.forwarder.find(number) else { continue };
             let layer = layers.iter().find(|layer| layer.stream_id == stream_id);
             let Some(packet) = layer.and_then(|layer| layer.uplink.history().get(original)) else { continue };

@@ -98,7 +98,8 @@ fn a_receiver_whose_link_narrows_gets_a_smaller_picture_and_the_large_one_back()
         bob.network(Conditions::GOOD, Conditions::GOOD);
         let is_back = world.run_until(secs(10), || sizes(&bob, &ann).last() == Some(&2));
         assert!(is_back, "{story}: {:?}", bob.seen(&ann));
-        sound(&bob, &ann, &story);
+        let seen = sound(&bob, &ann, &story);
+        assert!(seen.longest_gap < secs(3), "{story}: {seen:?}");
         let others = sound(&cid, &ann, &story);
         assert_eq!(sizes(&cid, &ann), [2], "{story}");
         assert!(others.longest_gap < millis(200), "{story}: {others:?}");

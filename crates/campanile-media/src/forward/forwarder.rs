@@ -39,6 +39,8 @@ pub struct Forwarder {
     last_picture_id: Option<u16>,
     last_tl0_picture: Option<u8>,
     last_frame_number: Option<u16>,
+    /// The outgoing number that the last keyframe began with.
+    last_keyframe: Option<SeqNo>,
     is_replaying: bool,
     packets_sent: u32,
     bytes_sent: u32,
@@ -100,6 +102,7 @@ impl Forwarder {
             last_picture_id: None,
             last_tl0_picture: None,
             last_frame_number: None,
+            last_keyframe: None,
             is_replaying: false,
             packets_sent: 0,
             bytes_sent: 0,
@@ -217,6 +220,7 @@ impl Forwarder {
             ),
         };
         let gate = Gate::at_keyframe(target, packet);
+        self.last_keyframe = Some(self.next_seq);
         self.push(Run {
             gate,
             is_switch: true,
@@ -284,6 +288,9 @@ impl Forwarder {
             }
             if self.is_replaying && begins_picture {
                 run = self.hasten(run, packet)?;
+            }
+            if info.starts_keyframe && begins_picture {
+                self.last_keyframe = Some(run.out(packet.seq));
             }
             let rewritten = run.rewrite(packet);
             run.end_in = current.next_in;
@@ -358,6 +365,11 @@ impl Forwarder {
         let is_of_run = original < run.end_in;
         is_of_run
             .then_some((run.gate.layer.stream, original, move |packet: &StoredPacket| run.rewrite(packet)))
+    }
+
+    /// Whether what had this outgoing number came before the last keyframe that was sent, with which its receiver can go on.
+    pub fn is_outdated(&self, seq: u16) -> bool {
+        self.last_keyframe.is_some_and(|keyframe| self.next_seq.plus(-1).extend(seq) < keyframe)
     }
 
     /// For a sender report: the last timestamp sent and when, packets and payload bytes sent (RFC 3550 6.4.1).
@@ -620,6 +632,30 @@ mod tests {
         check(16, Some((12, 8)));
         check(17, None);
         check(9, None);
+    }
+
+    #[test]
+    fn what_came_before_the_last_keyframe_is_outdated() {
+        let mut forwarder = Forwarder::new(1, 2, 65_534);
+        let now = start();
+        let outdated = |forwarder: &Forwarder| {
+            [65_534, 65_535, 0, 1, 2]
+                .map(|seq| forwarder.is_outdated(seq))
+                .into_iter()
+                .filter(|is| *is)
+                .count()
+        };
+        assert_eq!(outdated(&forwarder), 0, "nothing was sent");
+        forwarder.set_target(Some(Layer::whole(11)));
+        forwarder.offer(now, 11, &vp8(7, 0, 1, 1, true));
+        forwarder.offer(now, 11, &vp8(8, 3000, 2, 2, false));
+        assert_eq!(outdated(&forwarder), 0);
+        forwarder.offer(now, 11, &vp8(9, 6000, 3, 3, true));
+        assert_eq!(outdated(&forwarder), 2, "the same stream goes on with another");
+        forwarder.set_target(Some(Layer::whole(12)));
+        forwarder.offer(now, 12, &vp8(500, 0, 1, 1, true));
+        forwarder.offer(now, 12, &vp8(501, 3000, 2, 2, false));
+        assert_eq!(outdated(&forwarder), 3, "another stream begins");
     }
 
     #[test]
