@@ -14,7 +14,7 @@ With --pairs, nothing is made: what `campanile-bench audio --folder FOLDER` has 
 import argparse, pathlib, re, statistics, subprocess, tempfile
 
 import numpy
-from pesq import pesq
+from pesq import NoUtterancesError, pesq
 from scipy.signal import correlate, resample_poly
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -59,8 +59,11 @@ def judge_pairs(folder, judges):
         said, heard = samples(path), samples(path.with_suffix(".heard"))
         pieces = [slice(at, at + PIECE) for at in range(0, len(said) - PIECE + 1, PIECE)]
         for name, judge in judges.items():
-            judgments = [judge(said[piece], heard[piece]) for piece in pieces]
-            print(f"{path.stem:50} {name} {statistics.mean(judgments):.2f} (least {min(judgments):.2f})")
+            try:
+                judgments = [judge(said[piece], heard[piece]) for piece in pieces]
+                print(f"{path.stem:50} {name} {statistics.mean(judgments):.2f} (least {min(judgments):.2f})")
+            except NoUtterancesError:
+                print(f"{path.stem:50} {name} finds nobody's words in so many voices")
 
 
 def main():

@@ -65,6 +65,8 @@ pub struct Quality {
     pub skipped: u64,
     /// Lost packets replaced by a copy in another (RED), or rebuilt from in-band FEC.
     pub recovered: u64,
+    /// Packets decoded: none of whoever is silent, muted or not among the loudest.
+    pub decoded: u64,
     /// Samples (48 kHz) invented because nothing was there to play.
     pub concealed_samples: u64,
     /// Highest sequence number, extended by its cycles, as a receiver report wants it (RFC 3550 section 6.4.1).

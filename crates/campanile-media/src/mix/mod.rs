@@ -300,7 +300,7 @@ impl Mixer {
                 let spare = spare.map(|at| self.spare_voices.swap_remove(at));
                 leg.voice = spare.or_else(|| Voice::new(leg.channels).ok());
                 if let Some(voice) = &mut leg.voice {
-                    voice.start(&leg.jitter);
+                    voice.start(&mut leg.jitter);
                 }
                 self.warm_until = Some(now + WARM);
             }

@@ -80,7 +80,7 @@ impl Voice {
     }
 
     /// Takes up a leg, forgetting the one before.
-    pub(super) fn start(&mut self, jitter: &Jitter) {
+    pub(super) fn start(&mut self, jitter: &mut Jitter) {
         self.decoder.reset();
         self.queued = 0;
         self.concealed = 0;
@@ -89,11 +89,13 @@ impl Voice {
         self.before.clear();
         self.frame.clear();
         self.unsettled = PRIMERS;
+        let mut decoded = 0;
         for packet in jitter.primers() {
             // Only to warm up: what it says is past, and an error here is one that nobody hears.
-            self.decode(packet, false, 0);
+            decoded += u64::from(self.decode(packet, false, 0));
             self.queued = 0;
         }
+        jitter.quality.decoded += decoded;
     }
 
     /// Decodes the next 20 ms into `frame`.
@@ -231,13 +233,17 @@ impl Voice {
             match jitter.step() {
                 Step::Packet { payload, samples, level_db } => {
                     self.claimed_db = level_db;
-                    if !self.decode(payload, false, samples) {
+                    if self.decode(payload, false, samples) {
+                        jitter.quality.decoded += 1;
+                    } else {
                         jitter.quality.malformed += 1;
                         self.conceal(jitter, samples);
                     }
                 }
                 Step::Recover { from, samples } => {
-                    if !self.decode(from, true, samples) {
+                    if self.decode(from, true, samples) {
+                        jitter.quality.decoded += 1;
+                    } else {
                         self.conceal(jitter, samples);
                     }
                 }

@@ -25,6 +25,46 @@ fn the_loudest_eight_are_heard() {
     }
 }
 
+/// A decoder works for those who are heard, and for nobody else: not for silence, nor for who is muted or may only listen and
+/// sends a voice all the same, nor for the ninth voice.
+#[test]
+fn nothing_is_decoded_of_who_is_not_heard() {
+    const TICKS: usize = 100;
+    let mut world = World::new();
+    for n in 0..8 {
+        world.join(LegId(n), tone(300.0 + 210.0 * n as f32, 0.1));
+    }
+    let [silent, muted, listener, ninth, resting] = [20, 21, 22, 23, 24].map(LegId);
+    world.join(silent, silence());
+    world.join(muted, tone(440.0, 0.3));
+    world.mixer.set_muted(muted, true);
+    world.join(listener, tone(550.0, 0.3));
+    world.mixer.set_can_speak(listener, false);
+    world.join(ninth, tone(660.0, 0.01));
+    world.join(resting, silence()).network = Box::new(|number| match number % 20 {
+        0 => Network::Deliver,
+        _ => Network::Lose,
+    });
+    world.run(TICKS);
+    for unheard in [silent, muted, listener, ninth, resting] {
+        let quality = world.mixer.quality_of(unheard);
+        assert!(quality.received > 0 && quality.decoded == 0, "{unheard:?}: {quality:?}");
+    }
+    for heard in (0..8).map(LegId) {
+        let decoded = world.mixer.quality_of(heard).decoded as usize;
+        assert!((TICKS - 3..=TICKS).contains(&decoded), "{heard:?}: {decoded}");
+    }
+    // Muted in the middle of a word and unmuted again.
+    let decoded = |world: &World| world.mixer.quality_of(LegId(0)).decoded;
+    world.mixer.set_muted(LegId(0), true);
+    let before = decoded(&world);
+    world.run(TICKS);
+    assert_eq!(decoded(&world), before);
+    world.mixer.set_muted(LegId(0), false);
+    world.run(TICKS);
+    assert!(decoded(&world) > before + TICKS as u64 / 2);
+}
+
 #[test]
 fn a_louder_voice_takes_the_place_of_the_quietest() {
     let mut world = World::new();
