@@ -1,5 +1,6 @@
 //! One session's media link: the peer, what was negotiated with it, and its RTP bookkeeping.
 
+use std::hint::black_box;
 use std::time::Instant;
 
 use campanile_media::forward::{
@@ -283,6 +284,13 @@ impl MediaLink {
         self.peer.send_video(now, Urgency::Repair, departure, |out| {
             write_retransmission(out, rtx_ssrc, rtx_pt, rtx_seq, extensions, numbers, packet);
         })
+    }
+
+    /// Reads what [`send_video`](Self::send_video) needs, as [`Peer::fetch`] does.
+    pub(crate) fn fetch_for_video(&self, now: Instant, ssrc: u32) {
+        let downlink = self.downlinks.iter().find(|downlink| downlink.ssrc == ssrc);
+        black_box(downlink.and_then(|downlink| downlink.codecs.first()).map(|codec| codec.pt));
+        self.peer.fetch_for_video(now);
     }
 
     /// Whether there is anything to pace: video is sent, or some of it still waits.

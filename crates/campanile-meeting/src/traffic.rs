@@ -8,7 +8,7 @@ use campanile_media::peer::sdp::NegotiatedCodec;
 use campanile_media::peer::{PeerAddr, Received};
 use campanile_media::rtcp::{self, RtcpItem, SenderInfo};
 use campanile_media::rtp::RtpHeader;
-use campanile_media::units::Bitrate;
+use campanile_media::units::{Bitrate, SeqNo};
 use campanile_wire::signaling::{ServerFrame, StreamBitrate};
 
 use crate::ids::SessionId;
@@ -17,7 +17,7 @@ use crate::meeting::Meeting;
 use crate::roster::SILENT_DB;
 use crate::service::{Cx, Event};
 use crate::session::Session;
-use crate::source::{Source, Subscriber, forwardable};
+use crate::source::{Layer, Source, Subscriber, forwardable};
 use crate::trace::JoinStep;
 
 /// Items read of one RTCP datagram: reports on all streams and feedback on a few. A FIR may name hundreds.
@@ -32,6 +32,8 @@ const CONTENT_KEYFRAME_SECONDS: u64 = 10;
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(500);
 /// Packets of one source that may wait to be forwarded together: as many as its history holds at the least.
 const FRESH_MAX: usize = 256;
+/// Receivers whose memory is fetched at once before they are sent to: some lines of each, which the nearest cache holds.
+const FETCHED_AT_ONCE: usize = 32;
 
 impl Meeting {
     /// Decrypts one datagram and does what it says. True if it was media, which changes nothing about its link.
@@ -184,33 +186,21 @@ impl Meeting {
         }
         for source in self.sources.values_mut().filter(|source| !source.fresh.is_empty()) {
             let Source { layers, codecs, subscribers, fresh, .. } = source;
-            for subscriber in subscribers {
-                let link =
-                    self.sessions.get_mut(&subscriber.session).and_then(|session| session.link.as_mut());
-                let Some(link) = link else { continue };
-                let (mut any, mut caught_up) = (false, None);
-                for &(at, sequence) in fresh.iter() {
-                    let Some(layer) = layers.get(at).filter(|_| caught_up != Some(at)) else { continue };
-                    let Some(packet) = layer.uplink.history().get(sequence) else { continue };
-                    let begins = subscriber.forwarder.begins_with(layer.stream_id, packet);
-                    any |= subscriber.offer(cx.now, layer.stream_id, packet, codecs, link);
-                    // What has overtaken the first packet of a keyframe was offered in vain.
-                    let may_catch_up = begins
-                        && subscriber
-                            .caught_up_at
-                            .is_none_or(|at| cx.now.saturating_duration_since(at) >= CATCH_UP_INTERVAL);
-                    if may_catch_up && let Some(others) = layer.uplink.since(sequence.plus(1)) {
-                        subscriber.caught_up_at = Some(cx.now);
-                        for packet in others {
-                            any |= subscriber.offer(cx.now, layer.stream_id, packet, codecs, link);
-                        }
-                        caught_up = Some(at);
+            for subscribers in subscribers.chunks_mut(FETCHED_AT_ONCE) {
+                for subscriber in subscribers.iter() {
+                    let session = self.sessions.get(&subscriber.session);
+                    if let Some(link) = session.and_then(|session| session.link.as_ref()) {
+                        link.fetch_for_video(cx.now, subscriber.forwarder.ssrc);
                     }
                 }
-                if any {
-                    let next = link.peer.next_release(cx.now);
-                    self.release_at = [self.release_at, next].into_iter().flatten().min();
-                    cx.touch(self.id, subscriber.session);
+                for subscriber in subscribers {
+                    let session = self.sessions.get_mut(&subscriber.session);
+                    let Some(link) = session.and_then(|session| session.link.as_mut()) else { continue };
+                    if subscriber.offer_fresh(cx.now, fresh, layers, codecs, link) {
+                        let next = link.peer.next_release(cx.now);
+                        self.release_at = [self.release_at, next].into_iter().flatten().min();
+                        cx.touch(self.id, subscriber.session);
+                    }
                 }
             }
             fresh.clear();
@@ -286,16 +276,21 @@ impl Meeting {
     pub(crate) fn send_audio(&mut self, cx: &mut Cx<'_>) {
         self.mixer.tick(cx.now);
         let mut waiting = Vec::new();
-        for session in self.sessions.values_mut() {
-            let Some(link) = &mut session.link else { continue };
-            let hears = session.capabilities.audio.receives();
-            let leg = hears.then_some(LegId(session.audio_stream_id));
-            let is_first = link.send_audio(cx.sound(), &self.mixer, leg);
-            if is_first && session.trace.reach(cx.now, JoinStep::FirstPacketOut) {
-                cx.event(Event::JoinTrace(session.trace.clone()));
-            }
-            if !session.present {
-                waiting.push(session.id);
+        let mut sessions: Vec<_> =
+            self.sessions.values_mut().filter(|session| session.link.is_some()).collect();
+        for sessions in sessions.chunks_mut(FETCHED_AT_ONCE) {
+            sessions.iter().filter_map(|session| session.link.as_ref()).for_each(|link| link.peer.fetch());
+            for session in sessions {
+                let Some(link) = &mut session.link else { continue };
+                let hears = session.capabilities.audio.receives();
+                let leg = hears.then_some(LegId(session.audio_stream_id));
+                let is_first = link.send_audio(cx.sound(), &self.mixer, leg);
+                if is_first && session.trace.reach(cx.now, JoinStep::FirstPacketOut) {
+                    cx.event(Event::JoinTrace(session.trace.clone()));
+                }
+                if !session.present {
+                    waiting.push(session.id);
+                }
             }
         }
         for id in waiting {
@@ -419,6 +414,35 @@ impl Meeting {
 }
 
 impl Subscriber {
+    /// Offers it what has come in of these layers, by their places and the publisher's numbers; true if any of it is sent.
+    fn offer_fresh(
+        &mut self,
+        now: Instant,
+        fresh: &[(usize, SeqNo)],
+        layers: &[Layer],
+        codecs: &[NegotiatedCodec],
+        link: &mut MediaLink,
+    ) -> bool {
+        let (mut any, mut caught_up) = (false, None);
+        for &(at, sequence) in fresh {
+            let Some(layer) = layers.get(at).filter(|_| caught_up != Some(at)) else { continue };
+            let Some(packet) = layer.uplink.history().get(sequence) else { continue };
+            let begins = self.forwarder.begins_with(layer.stream_id, packet);
+            any |= self.offer(now, layer.stream_id, packet, codecs, link);
+            // What has overtaken the first packet of a keyframe was offered in vain.
+            let may_catch_up = begins
+                && self.caught_up_at.is_none_or(|at| now.saturating_duration_since(at) >= CATCH_UP_INTERVAL);
+            if may_catch_up && let Some(others) = layer.uplink.since(sequence.plus(1)) {
+                self.caught_up_at = Some(now);
+                for packet in others {
+                    any |= self.offer(now, layer.stream_id, packet, codecs, link);
+                }
+                caught_up = Some(at);
+            }
+        }
+        any
+    }
+
     /// Offers it a packet; true if that is sent.
     fn offer(
         &mut self,

@@ -6,6 +6,7 @@
 //! WebRTC negotiates none of them. Whom a packet comes from is for `peer` to judge, what is in it for others.
 
 use std::fmt;
+use std::hint::black_box;
 
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
@@ -182,6 +183,15 @@ impl SrtpSender {
         self.rtp.seal_rtp(header.ssrc, index, header.header_len, out, start)?;
         self.streams.record(place, header.ssrc, index);
         Ok(())
+    }
+
+    /// Reads what [`protect_rtp`](Self::protect_rtp) needs, as [`Peer::fetch`](super::Peer::fetch) does.
+    pub(super) fn fetch(&self) {
+        let salt = match &self.rtp {
+            Cipher::Gcm { salt, .. } => salt[0],
+            Cipher::CounterMode { salt, .. } => salt[0],
+        };
+        black_box((self.streams.list.first().map(|stream| stream.window.newest), salt));
     }
 
     /// Seals the plaintext RTCP compound in `out[start..]`; tag and index are appended.
