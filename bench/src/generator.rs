@@ -160,9 +160,10 @@ impl<'a> Attendees<'a> {
     }
 }
 
-/// With which of the frames somebody begins: everybody is somewhere else in the same speech.
+/// With which of the frames somebody begins: everybody is somewhere else in the same speech. Fifty fit into half a minute 0.66 s
+/// apart, which is more than the longest delay at which a voice is looked for.
 fn first(number: usize, frames: &[Frame]) -> usize {
-    61 * number % frames.len()
+    33 * number % frames.len()
 }
 
 /// The samples of a file of raw 48 kHz mono 16-bit little-endian speech.
