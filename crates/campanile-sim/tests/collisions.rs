@@ -2,7 +2,7 @@
 //!
 //! `CAMPANILE_SEEDS=n` tries so many seeds.
 
-use campanile_sim::{Camera, Conditions, Page, Seed, World, millis, secs};
+use campanile_sim::{Camera, Coding, Conditions, Page, Seed, World, millis, secs};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
@@ -20,15 +20,28 @@ fn assert_sound(page: &Page, other: &Page, seed: u64) {
     assert_eq!(breaks, [0; 4], "seed {seed}: {seen:?}");
 }
 
+/// A stream in layers.
+fn layered() -> [Camera; 4] {
+    let codings = [
+        Coding::VP8.layers(1, 3),
+        Coding::VP9.layers(3, 3).flexible(),
+        Coding::VP9.layers(3, 3).key_only().described(),
+        Coding::AV1.layers(3, 3),
+    ];
+    codings.map(|coding| Camera::hd().coded(coding))
+}
+
 /// A network on which repairs are under way at any time.
 const ROUGH: Conditions =
     Conditions { latency: millis(60), ..Conditions::GOOD.losing(0.03).jittery(millis(30)) };
 
 #[test]
 fn publishers_under_the_same_numbers_are_not_mixed_up() {
-    for seed in 0..3 {
+    let cameras =
+        [Camera::simulcast(), Camera::simulcast(), Camera::simulcast()].into_iter().chain(layered());
+    for (seed, camera) in (0..).zip(cameras) {
         let world = World::new(Seed(seed)).network(Conditions::GOOD.losing(0.02).jittery(millis(10)));
-        let pages = ["ann", "bob", "cid"].map(|name| world.join(name).publish(Camera::simulcast()));
+        let pages = ["ann", "bob", "cid"].map(|name| world.join(name).publish(camera.clone()));
         world.run_for(secs(3));
         for _ in 0..3 {
             pages[0].change_ssrcs();
@@ -50,22 +63,29 @@ fn publishers_under_the_same_numbers_are_not_mixed_up() {
 fn a_stream_that_begins_anew_gets_nothing_of_the_one_before() {
     for seed in seeds().chain([LATE_REPAIR]) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let world = World::new(Seed(seed)).network(ROUGH);
-        let camera =
-            [Camera::hd(), Camera::hd().h264(), Camera::simulcast()][rng.next_u32() as usize % 3].clone();
-        let ann = world.join("ann").publish(camera);
-        let bob = world.join("bob");
-        world.run_for(secs(3));
-        for _ in 0..10 {
-            ann.change_ssrcs();
-            world.run_for(millis(u64::from(300 + rng.next_u32() % 700)));
-        }
-        assert_sound(&bob, &ann, seed);
-        let before = bob.seen(&ann).frames;
-        world.run_for(secs(5));
-        assert!(bob.seen(&ann).frames > before + 45, "seed {seed}: {:?}", bob.seen(&ann));
-        assert_sound(&bob, &ann, seed);
+        let cameras = [Camera::hd(), Camera::hd().h264(), Camera::simulcast()];
+        begins_anew(seed, cameras[rng.next_u32() as usize % 3].clone(), rng);
     }
+    for seed in seeds() {
+        let camera = layered()[seed as usize % 4].clone();
+        begins_anew(seed, camera, ChaCha8Rng::seed_from_u64(seed));
+    }
+}
+
+fn begins_anew(seed: u64, camera: Camera, mut rng: ChaCha8Rng) {
+    let world = World::new(Seed(seed)).network(ROUGH);
+    let ann = world.join("ann").publish(camera);
+    let bob = world.join("bob");
+    world.run_for(secs(3));
+    for _ in 0..10 {
+        ann.change_ssrcs();
+        world.run_for(millis(u64::from(300 + rng.next_u32() % 700)));
+    }
+    assert_sound(&bob, &ann, seed);
+    let before = bob.seen(&ann).frames;
+    world.run_for(secs(5));
+    assert!(bob.seen(&ann).frames > before + 45, "seed {seed}: {:?}", bob.seen(&ann));
+    assert_sound(&bob, &ann, seed);
 }
 
 /// What no browser does, but a client may: a layer takes the number of another, media that of repairs, the camera that of

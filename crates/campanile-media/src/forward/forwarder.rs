@@ -5,17 +5,20 @@ use std::time::Instant;
 
 use super::gate::{Gate, SentFrames};
 use super::history::StoredPacket;
-use super::layer::Layer;
+use super::layer::{Layer, SPATIAL_LAYERS};
 use super::payload::PayloadInfo;
 use super::write::{Offsets, Rewritten};
 use crate::units::{SeqNo, video_ticks};
+
+#[cfg(test)]
+mod tests;
 
 /// Runs remembered for repairs. With every second frame left out of 30 a second there are 15 runs a second, so this is
 /// longer than any receiver asks back.
 const RUNS_MAX: usize = 64;
 /// One picture at 30 per second, in 90 kHz ticks: the least that a switch moves the clock on.
 const PICTURE_TICKS_MIN: u32 = 3000;
-/// What a replayed picture moves the clock on: it is past already, and its receiver shall not wait to show it.
+/// What a replayed picture moves the clock on, or one sent again in another size: its receiver shall not wait to show it.
 const REPLAYED_TICKS: u32 = 90;
 
 /// Serves one subscription with one outgoing stream: fixed SSRC, sequence numbers without gaps of its own making,
@@ -148,9 +151,13 @@ impl Forwarder {
     /// Whether a stream would begin with this packet, if it were offered now. What has overtaken it is to follow.
     pub fn begins_with(&self, stream: u32, packet: &StoredPacket) -> bool {
         let can_begin = packet.info.starts_keyframe && !packet.info.is_too_large;
+        // Of a keyframe that brings another size the rest may have come first, and passed for a picture of the old one.
+        let is_overtaken = |current: Current| {
+            current.awaits_keyframe && packet.seq < current.next_in && packet.timestamp == current.timestamp
+        };
         can_begin
             && self.target.is_some_and(|target| target.stream == stream)
-            && !self.current.is_some_and(|current| current.is_of(stream, packet))
+            && !self.current.is_some_and(|current| current.is_of(stream, packet) && !is_overtaken(current))
     }
 
     /// Offers one packet of one of the source's streams; returns its outgoing numbers if it is to be sent.
@@ -160,7 +167,9 @@ impl Forwarder {
         }
         let current = self.current.filter(|current| current.is_of(stream, packet))?;
         let rewritten = if packet.seq < current.next_in {
-            self.late(stream, packet)?
+            let rewritten = self.late(stream, packet)?;
+            self.note_late(packet, rewritten);
+            rewritten
         } else {
             self.next(current, packet)?
         };
@@ -196,6 +205,37 @@ impl Forwarder {
 
     /// Begins another stream, or the same one again, at the keyframe whose first packet this is.
     fn begin(&mut self, now: Instant, target: Layer, packet: &StoredPacket) {
+        let goes_on = self.current.is_some_and(|current| current.is_of(target.stream, packet));
+        let (timestamp_offset, offsets) = match self.runs.back().filter(|_| goes_on) {
+            Some(run) => run.offsets_of_same_picture(),
+            None => self.offsets_after_last(now, packet),
+        };
+        let gate = Gate::at_keyframe(target, packet);
+        self.last_keyframe = Some(self.next_seq);
+        self.push(Run {
+            gate,
+            is_switch: true,
+            first_in: packet.seq,
+            end_in: packet.seq,
+            first_out: self.next_seq,
+            timestamp_offset,
+            offsets,
+        });
+        self.current = Some(Current {
+            gate,
+            codec: packet.codec,
+            next_in: packet.seq,
+            timestamp: packet.timestamp,
+            is_skipping: false,
+            pictures_skipped: 0,
+            last_skipped: PayloadInfo::default(),
+            awaits_keyframe: false,
+            sent: SentFrames::default(),
+        });
+    }
+
+    /// What makes this packet's numbers follow those sent last, and its timestamp that of the last as time has passed.
+    fn offsets_after_last(&self, now: Instant, packet: &StoredPacket) -> (u32, Offsets) {
         let timestamp = match self.last_sent {
             None => packet.timestamp,
             Some(last) => {
@@ -219,28 +259,7 @@ impl Forwarder {
                 packet.info.described.map(|described| described.frame_number),
             ),
         };
-        let gate = Gate::at_keyframe(target, packet);
-        self.last_keyframe = Some(self.next_seq);
-        self.push(Run {
-            gate,
-            is_switch: true,
-            first_in: packet.seq,
-            end_in: packet.seq,
-            first_out: self.next_seq,
-            timestamp_offset: timestamp.wrapping_sub(packet.timestamp),
-            offsets,
-        });
-        self.current = Some(Current {
-            gate,
-            codec: packet.codec,
-            next_in: packet.seq,
-            timestamp: packet.timestamp,
-            is_skipping: false,
-            pictures_skipped: 0,
-            last_skipped: PayloadInfo::default(),
-            awaits_keyframe: false,
-            sent: SentFrames::default(),
-        });
+        (timestamp.wrapping_sub(packet.timestamp), offsets)
     }
 
     fn push(&mut self, run: Run) {
@@ -356,6 +375,33 @@ impl Forwarder {
         Some(run.rewrite(packet))
     }
 
+    /// The packet may be of a later frame than all that came in time, and what begins next must not take its numbers again.
+    fn note_late(&mut self, packet: &StoredPacket, Rewritten { offsets, is_filler, .. }: Rewritten) {
+        if is_filler {
+            return;
+        }
+        if let (Some(last), Some((_, id, is_wide))) =
+            (&mut self.last_picture_id, packet.info.numbers.picture_id)
+        {
+            let (id, half) = (id.wrapping_add(offsets.picture_id), if is_wide { 0x4000 } else { 0x40 });
+            if (1..half).contains(&(id.wrapping_sub(*last) & (2 * half - 1))) {
+                *last = id;
+            }
+        }
+        if let (Some(last), Some((_, id))) = (&mut self.last_tl0_picture, packet.info.numbers.tl0_picture) {
+            let id = id.wrapping_add(offsets.tl0_picture);
+            if id.wrapping_sub(*last) as i8 > 0 {
+                *last = id;
+            }
+        }
+        if let (Some(last), Some(described)) = (&mut self.last_frame_number, packet.info.described) {
+            let number = described.frame_number.wrapping_add(offsets.frame_number);
+            if number.wrapping_sub(*last) as i16 > 0 {
+                *last = number;
+            }
+        }
+    }
+
     /// Finds what an outgoing number stands for: the stream, the publisher's number, and how to rewrite it again.
     /// `None` for numbers never sent or long forgotten.
     pub fn find(&self, seq: u16) -> Option<(u32, SeqNo, impl Fn(&StoredPacket) -> Rewritten + use<>)> {
@@ -399,6 +445,16 @@ impl Run {
         self.first_out.plus(self.first_in.distance_to(seq))
     }
 
+    /// What makes a picture follow itself: its smaller sizes may have been sent as part of this run, or will be repaired so.
+    fn offsets_of_same_picture(&self) -> (u32, Offsets) {
+        let offsets = Offsets {
+            picture_id: self.offsets.picture_id.wrapping_add(1),
+            tl0_picture: self.offsets.tl0_picture.wrapping_add(1),
+            frame_number: self.offsets.frame_number.wrapping_add(SPATIAL_LAYERS as u16),
+        };
+        (self.timestamp_offset.wrapping_add(REPLAYED_TICKS), offsets)
+    }
+
     fn rewrite(&self, packet: &StoredPacket) -> Rewritten {
         Rewritten {
             seq: self.out(packet.seq).wire(),
@@ -408,266 +464,5 @@ impl Run {
             offsets: self.offsets,
             active: self.gate.active_targets(packet, self.is_switch && packet.seq == self.first_in),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::forward::payload::PayloadInfo;
-    use crate::forward::{PictureNumbers, VideoCodec, inspect, write_copy};
-    use crate::rtp::RtpHeader;
-    use crate::test_start as start;
-
-    /// A VP8 packet with a 15-bit picture id and TL0PICIDX.
-    fn vp8(seq: u16, timestamp: u32, picture: u16, tl0: u8, keyframe: bool) -> StoredPacket {
-        layered_vp8(seq, timestamp, (picture, tl0), 0x20, keyframe)
-    }
-
-    /// The same, with its temporal layer: TID, Y, KEYIDX.
-    fn layered_vp8(
-        seq: u16,
-        timestamp: u32,
-        (picture, tl0): (u16, u8),
-        layer: u8,
-        keyframe: bool,
-    ) -> StoredPacket {
-        let id = (0x8000 | picture).to_be_bytes();
-        let payload = vec![0x90, 0xe0, id[0], id[1], tl0, layer, if keyframe { 0 } else { 1 }];
-        let info = inspect(VideoCodec::Vp8, &payload);
-        assert_eq!(info.starts_keyframe, keyframe);
-        let seq = SeqNo::first(seq);
-        StoredPacket {
-            seq,
-            at: start(),
-            timestamp,
-            marker: true,
-            payload,
-            info,
-            codec: 0,
-            orientation: None,
-            descriptor: Vec::new(),
-            structure: None,
-        }
-    }
-
-    /// What the subscriber finds in its copy.
-    fn written(numbers: Rewritten, packet: &StoredPacket) -> PayloadInfo {
-        let mut out = Vec::new();
-        write_copy(&mut out, 1, 96, &[], numbers, packet);
-        let header = RtpHeader::parse(&out).expect("an RTP packet");
-        inspect(VideoCodec::Vp8, &out[header.payload])
-    }
-
-    #[test]
-    fn a_subscriber_begins_at_a_keyframe() {
-        let mut forwarder = Forwarder::new(1, 2, 100);
-        let now = start();
-        forwarder.set_target(Some(Layer::whole(11)));
-        assert_eq!(forwarder.offer(now, 11, &vp8(5, 0, 1, 1, false)), None);
-        assert_eq!(forwarder.awaits_keyframe_of(), Some(11));
-        assert_eq!(forwarder.offer(now, 12, &vp8(5, 0, 1, 1, true)), None, "another stream's keyframe");
-        assert_eq!((forwarder.takes(11), forwarder.takes(12)), (true, false), "before it sends, too");
-        assert_eq!(forwarder.offer(now, 11, &vp8(6, 0, 2, 2, true)).map(|r| r.seq), Some(100));
-        assert_eq!(forwarder.awaits_keyframe_of(), None);
-        assert_eq!(
-            forwarder.offer(now, 11, &vp8(8, 0, 3, 3, false)).map(|r| r.seq),
-            Some(102),
-            "a loss stays a gap"
-        );
-        assert_eq!(forwarder.offer(now, 11, &vp8(7, 0, 2, 2, false)).map(|r| r.seq), Some(101));
-        assert_eq!(forwarder.offer(now, 11, &vp8(4, 0, 0, 0, false)), None, "from before the keyframe");
-    }
-
-    #[test]
-    fn a_switch_leaves_no_seam() {
-        let mut forwarder = Forwarder::new(1, 2, 65_535);
-        let now = start();
-        forwarder.set_target(Some(Layer::whole(11)));
-        forwarder.offer(now, 11, &vp8(6, 90_000, 0x7fff, 255, true));
-        forwarder.set_target(Some(Layer::whole(12)));
-        let later = now + Duration::from_millis(66);
-        assert!(
-            forwarder.offer(later, 11, &vp8(7, 95_940, 0x0000, 0, false)).is_some(),
-            "the old one goes on"
-        );
-        assert!(forwarder.takes(11) && forwarder.takes(12), "either matters until the switch");
-        let packet = vp8(900, 1, 500, 9, true);
-        let numbers = forwarder.offer(later + Duration::from_millis(40), 12, &packet).expect("switches");
-        assert_eq!((numbers.seq, numbers.timestamp), (1, 95_940 + 3600));
-        let seen = written(numbers, &packet).numbers;
-        assert_eq!((seen.picture_id, seen.tl0_picture), (Some((2, 1, true)), Some((4, 1))));
-        assert!(!forwarder.takes(11));
-        assert_eq!(forwarder.offer(later, 11, &vp8(8, 0, 1, 1, false)), None, "the old one has ended");
-    }
-
-    #[test]
-    fn left_out_frames_leave_no_gap() {
-        // Three temporal layers: 0 2 1 2, the first 2 and the 1 of each round being sync frames.
-        let layers = [0x20, 0xa0, 0x60, 0x80];
-        let packet = |at: u16| {
-            let numbers = ((0x7ff0 + at) & 0x7fff, 250u8.wrapping_add((at / 4) as u8));
-            let layer = layers[usize::from(at % 4)];
-            let packet = layered_vp8(0, 3000 * u32::from(at), numbers, layer, at == 0);
-            StoredPacket { seq: SeqNo::first(65_530).plus(i64::from(at)), ..packet }
-        };
-        let mut forwarder = Forwarder::new(1, 2, 65_534);
-        let mut sent = Vec::new();
-        for at in 0..60 {
-            let temporal = [7, 0, 1, 7][usize::from(at / 16)];
-            forwarder.set_target(Some(Layer { temporal, ..Layer::whole(11) }));
-            let Some(numbers) = forwarder.offer(start(), 11, &packet(at)) else { continue };
-            sent.push((at, numbers.seq, written(numbers, &packet(at)).numbers));
-        }
-        let chosen: Vec<_> = sent.iter().map(|(at, ..)| *at).collect();
-        let expected: Vec<u16> = (0..60)
-            .filter(|at| match at {
-                16..32 => at % 4 == 0,
-                32..48 => at % 2 == 0,
-                _ => true,
-            })
-            .collect();
-        assert_eq!(chosen, expected);
-        for (before, after) in sent.iter().zip(&sent[1..]) {
-            assert_eq!(after.1, before.1.wrapping_add(1), "packet {}", after.0);
-            let id =
-                |sent: &(u16, u16, PictureNumbers)| sent.2.picture_id.map(|(_, id, _)| id).expect("an id");
-            assert_eq!(id(after), (id(before) + 1) & 0x7fff, "picture {}", after.0);
-        }
-        // Every repair still finds its packet.
-        for (at, seq, _) in &sent {
-            let (_, original, _) = forwarder.find(*seq).expect("sent");
-            assert_eq!(original.wire(), packet(*at).seq.wire());
-        }
-    }
-
-    #[test]
-    fn a_late_packet_of_a_left_out_frame_is_sent_empty() {
-        let mut forwarder = Forwarder::new(1, 2, 100);
-        forwarder.set_target(Some(Layer { temporal: 0, ..Layer::whole(11) }));
-        let packet = |at: u16| {
-            layered_vp8(
-                at,
-                3000 * u32::from(at),
-                (at, at as u8),
-                if at.is_multiple_of(2) { 0x20 } else { 0x60 },
-                at == 0,
-            )
-        };
-        let mut offer = |at| forwarder.offer(start(), 11, &packet(at)).map(|sent| (sent.seq, sent.is_filler));
-        assert_eq!(offer(0), Some((100, false)));
-        // 1 and 2 are missing: either may be needed.
-        assert_eq!(offer(3), None);
-        assert_eq!(offer(4), Some((103, false)));
-        assert_eq!(offer(1), Some((101, true)));
-        assert_eq!(offer(2), Some((102, false)));
-        assert_eq!(offer(3), None, "left out for good");
-    }
-
-    #[test]
-    fn a_replay_passes_in_a_moment_and_goes_on_at_the_streams_own_pace() {
-        let mut forwarder = Forwarder::new(1, 2, 100);
-        let now = start();
-        forwarder.set_target(Some(Layer { temporal: 0, ..Layer::whole(11) }));
-        // Two packets a picture, every second picture of the upper temporal layer.
-        let packet = |at: u16| {
-            let picture = at / 2;
-            let layer = if picture.is_multiple_of(2) { 0x20 } else { 0x60 };
-            let numbers = (picture, picture as u8);
-            let mut packet = layered_vp8(at, 3000 * u32::from(picture), numbers, layer, at == 0);
-            packet.info.begins_frame = at.is_multiple_of(2);
-            packet
-        };
-        let past: Vec<_> = (0..12).map(packet).collect();
-        let mut sent = Vec::new();
-        for at in 0..2 {
-            // Once more, as for a receiver that missed the first.
-            sent.clear();
-            forwarder.replay(now + Duration::from_secs(at), 11, past.iter(), |numbers, packet| {
-                sent.push((numbers.seq, numbers.timestamp, packet.seq.wire()));
-            });
-        }
-        let first = sent[0].1;
-        let expected: Vec<_> =
-            [0, 1, 4, 5, 8, 9].iter().zip(0..).map(|(seq, at)| (106 + at, at / 2, *seq)).collect();
-        let seen: Vec<_> =
-            sent.iter().map(|(out, time, seq)| (*out, ((time - first) / 90) as u16, *seq)).collect();
-        assert_eq!(seen, expected);
-        assert_eq!(first, 90 * 2 + 90_000, "a second after the first time");
-        // Late packets, repairs, and what is live.
-        let check = |seq: u16, expected: u16| {
-            assert_eq!(forwarder.find(seq).map(|(_, original, _)| original.wire()), Some(expected), "{seq}");
-        };
-        for (out, _, seq) in &sent {
-            check(*out, *seq);
-        }
-        let mut live = |at| {
-            forwarder.offer(now, 11, &packet(at)).map(|numbers| (numbers.seq, numbers.timestamp - first))
-        };
-        assert_eq!(live(12), Some((112, 180 + 6000)), "as long after the last as it was taken");
-        assert_eq!(live(13), Some((113, 180 + 6000)));
-        assert_eq!(live(14), None);
-    }
-
-    #[test]
-    fn a_repair_finds_the_publishers_packet() {
-        let mut forwarder = Forwarder::new(1, 2, 10);
-        let now = start();
-        forwarder.set_target(Some(Layer::whole(11)));
-        for seq in 100..105 {
-            forwarder.offer(now, 11, &vp8(seq, 0, 1, 1, seq == 100));
-        }
-        forwarder.set_target(Some(Layer::whole(12)));
-        for seq in 7..9 {
-            forwarder.offer(now, 12, &vp8(seq, 0, 1, 1, seq == 7));
-        }
-        let check = |seq, expected: Option<(u32, u16)>| {
-            assert_eq!(forwarder.find(seq).map(|(s, n, _)| (s, n.wire())), expected, "{seq}");
-        };
-        check(10, Some((11, 100)));
-        check(14, Some((11, 104)));
-        check(15, Some((12, 7)));
-        check(16, Some((12, 8)));
-        check(17, None);
-        check(9, None);
-    }
-
-    #[test]
-    fn what_came_before_the_last_keyframe_is_outdated() {
-        let mut forwarder = Forwarder::new(1, 2, 65_534);
-        let now = start();
-        let outdated = |forwarder: &Forwarder| {
-            [65_534, 65_535, 0, 1, 2]
-                .map(|seq| forwarder.is_outdated(seq))
-                .into_iter()
-                .filter(|is| *is)
-                .count()
-        };
-        assert_eq!(outdated(&forwarder), 0, "nothing was sent");
-        forwarder.set_target(Some(Layer::whole(11)));
-        forwarder.offer(now, 11, &vp8(7, 0, 1, 1, true));
-        forwarder.offer(now, 11, &vp8(8, 3000, 2, 2, false));
-        assert_eq!(outdated(&forwarder), 0);
-        forwarder.offer(now, 11, &vp8(9, 6000, 3, 3, true));
-        assert_eq!(outdated(&forwarder), 2, "the same stream goes on with another");
-        forwarder.set_target(Some(Layer::whole(12)));
-        forwarder.offer(now, 12, &vp8(500, 0, 1, 1, true));
-        forwarder.offer(now, 12, &vp8(501, 3000, 2, 2, false));
-        assert_eq!(outdated(&forwarder), 3, "another stream begins");
-    }
-
-    #[test]
-    fn stopping_is_immediate_and_resuming_waits_for_a_keyframe() {
-        let mut forwarder = Forwarder::new(1, 2, 10);
-        let now = start();
-        forwarder.set_target(Some(Layer::whole(11)));
-        forwarder.offer(now, 11, &vp8(1, 0, 1, 1, true));
-        forwarder.set_target(None);
-        assert_eq!(forwarder.offer(now, 11, &vp8(2, 0, 2, 2, false)), None);
-        forwarder.set_target(Some(Layer::whole(11)));
-        assert_eq!(forwarder.offer(now, 11, &vp8(3, 0, 3, 3, false)), None);
-        assert_eq!(forwarder.offer(now, 11, &vp8(4, 0, 4, 4, true)).map(|r| r.seq), Some(11));
     }
 }

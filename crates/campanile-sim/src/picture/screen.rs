@@ -49,8 +49,11 @@ pub struct Seen {
     /// Pictures that the numbers made look decodable though they were not, or that were another's. Always 0 with a server
     /// that numbers right.
     pub corrupt: u64,
-    /// Pictures of VP8 whose numbers did not follow from those of the picture right before them.
+    /// Pictures whose numbers did not follow from those of the picture right before them.
     pub picture_breaks: u64,
+    /// Frames that came in vain: nothing was missing since the last keyframe, and yet they could not be decoded. Where packets
+    /// are lost or overtaken before the server, it cannot always know better.
+    pub strays: u64,
     /// Pictures whose timestamp did not move on as time did.
     pub clock_breaks: u64,
     /// Sequence numbers that jumped by thousands.
@@ -84,6 +87,8 @@ pub(crate) struct Screen {
     missing: BTreeMap<SeqNo, (Instant, u8)>,
     /// Where the next picture begins; `None` while a keyframe is needed.
     next: Option<SeqNo>,
+    /// Nothing has been given up since the last keyframe.
+    lacks_nothing: bool,
     last: Option<Shown>,
     blocked_since: Option<Instant>,
     last_pli: Option<Instant>,
@@ -131,6 +136,7 @@ impl Screen {
             early: Vec::new(),
             missing: BTreeMap::new(),
             next: None,
+            lacks_nothing: false,
             last: None,
             blocked_since: Some(now),
             last_pli: None,
@@ -256,6 +262,13 @@ impl Screen {
         let top = self.waiting[last_whole.packets.start()].truth;
         let frame = last_whole.decoded;
         let end = *last_whole.packets.end();
+        self.lacks_nothing &= self.missing.range(..start).next().is_none();
+        if self.lacks_nothing {
+            let is_early =
+                |(_, packet): &(&SeqNo, &Packet)| packet.starts && packet.timestamp != first.timestamp;
+            self.seen.strays += self.waiting.range(..start).filter(is_early).count() as u64;
+        }
+        self.lacks_nothing |= first.keyframe;
         self.seen.corrupt += u64::from(!picture.iter().all(|whole| self.is_true(whole, &frames)));
         let mut may_hasten = first.keyframe;
         if let Some(last) = self.last {
@@ -322,6 +335,7 @@ impl Screen {
 
     /// Collects the numbers to ask for, and says whether to ask for a keyframe.
     pub(crate) fn handle_timeout(&mut self, now: Instant, lost: &mut Vec<u16>) -> bool {
+        let lacks_nothing = &mut self.lacks_nothing;
         self.missing.retain(|seq, (due, tries)| {
             if *due > now {
                 return true;
@@ -332,6 +346,7 @@ impl Screen {
             if ask {
                 lost.push(seq.wire());
             }
+            *lacks_nothing &= ask;
             ask
         });
         self.seen.nacked += lost.len() as u64;
@@ -345,11 +360,25 @@ impl Screen {
     }
 }
 
-/// Whether a picture of VP8 is numbered as the next after the last, where nothing lies between; of other codecs nothing is
-/// expected.
+/// Whether a picture, of which this is the first frame, is numbered as the next after the last, where nothing lies between:
+/// that of VP8 exactly, others beyond what may have been left out.
 fn follows(last: &Decoded, next: &Decoded) -> bool {
-    let (Numbers::Vp8 { .. }, Numbers::Vp8 { .. }) = (last.numbers, next.numbers) else { return true };
-    let picture = last.picture().map(|picture| (picture + 1) & 0x7fff);
-    let step = u8::from(next.temporal == 0);
-    next.picture() == picture && next.tl0_picture() == last.tl0_picture().map(|tl0| tl0.wrapping_add(step))
+    const PICTURES_LEFT_OUT_MAX: u16 = 8;
+    const FRAMES_LEFT_OUT_MAX: u16 = 3 * PICTURES_LEFT_OUT_MAX;
+    match (last.numbers, next.numbers) {
+        (
+            Numbers::Vp8 { picture: last, tl0_picture: last_tl0, .. },
+            Numbers::Vp8 { picture, tl0_picture, .. },
+        ) => {
+            let step = u8::from(next.temporal == 0);
+            picture == (last + 1) & 0x7fff && tl0_picture == last_tl0.wrapping_add(step)
+        }
+        (Numbers::Vp9 { picture: last, .. }, Numbers::Vp9 { picture, .. }) => {
+            (1..=PICTURES_LEFT_OUT_MAX).contains(&(picture.wrapping_sub(last) & 0x7fff))
+        }
+        (Numbers::Described { frame: last, .. }, Numbers::Described { frame, .. }) => {
+            (1..=FRAMES_LEFT_OUT_MAX).contains(&frame.wrapping_sub(last))
+        }
+        _ => true,
+    }
 }
