@@ -175,8 +175,36 @@ fn whoever_bears_two_thirds_of_the_pictures_gets_fewer_and_no_frozen_one() {
         let pictures = seen.frames - before.frames;
         assert!((100..=225).contains(&pictures), "{story}: {pictures} of 300");
         assert!(seen.longest_gap < millis(500), "{story}: {seen:?}");
+        bob.network(Conditions::GOOD, Conditions::GOOD);
+        world.run_for(secs(10));
+        let before = bob.seen(&ann).frames;
+        world.run_for(secs(4));
+        let pictures = frugal(&bob, &ann, &story).frames - before;
+        assert!(pictures >= 58, "{story}: {pictures} of 60");
         let others = frugal(&cid, &ann, &story);
         assert!(others.longest_gap < millis(200), "{story}: {others:?}");
+    }
+}
+
+/// By REMB, so that nothing is lost on the way.
+#[test]
+fn of_what_is_thinned_and_whole_again_nothing_is_sent_in_vain() {
+    for (seed, coding) in (0..6).flat_map(|seed| CODINGS.map(move |coding| (seed, coding))) {
+        let story = format!("seed {seed}, {coding:?}");
+        let world = World::new(Seed(seed));
+        let ann = world.join("ann").publish(camera(coding));
+        let bob = world.join("bob").gives_feedback(false).says_it_bears(5000);
+        let _cid = world.join("cid");
+        world.run_for(secs(6));
+        bob.says_it_bears(800);
+        world.run_for(secs(6) + millis(131 * seed));
+        let thin = bob.seen(&ann);
+        bob.says_it_bears(5000);
+        world.run_for(secs(6));
+        let before = frugal(&bob, &ann, &story).frames;
+        assert!(thin.frames < 160 || coding.spatial > 1, "{story}: {thin:?}");
+        world.run_for(secs(4));
+        assert!(frugal(&bob, &ann, &story).frames >= before + 58, "{story}");
     }
 }
 
