@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use campanile_media::allocate::{Ask, Budget, allocate};
 use campanile_media::estimate::CEILING;
-use campanile_media::forward::{Layer, Prefer, Rung, Wish, choose_layer};
+use campanile_media::forward::{Layer, Prefer, Rung, StoredPacket, Wish, choose_layer};
 use campanile_media::rtcp;
 use campanile_media::units::Bitrate;
 use campanile_wire::signaling::ServerFrame;
 
 use crate::ids::SessionId;
+use crate::link::MediaLink;
 use crate::meeting::Meeting;
 use crate::service::Cx;
 use crate::session::Session;
@@ -41,6 +42,11 @@ const SETTLING: Duration = Duration::from_secs(5);
 /// sent, for which nobody needs a keyframe, and beyond the second nothing.
 const BACKLOG_MAX: Duration = Duration::from_millis(250);
 const LOWEST_BACKLOG_MAX: Duration = Duration::from_secs(1);
+/// The same while a keyframe of a smaller stream waits with them: it takes as much as many frames do, and stopping would take
+/// another. Of one stream in several sizes stopping is what makes the keyframe small.
+const KEYFRAME_BACKLOG_MAX: Duration = Duration::from_secs(1);
+/// Beyond so long a round trip, what the last one took tells nothing of the next.
+const ROUND_TRIP_MAX: Duration = Duration::from_millis(500);
 /// What the network must bear beyond what is watched, so that nothing of it waits for a margin.
 const HEADROOM: f64 = 1.25;
 /// All that one client subscribes to at most.
@@ -60,8 +66,19 @@ pub(crate) struct Share {
     tries_after: Duration,
     /// Since when it has had more than it should.
     excess_since: Option<Instant>,
+    /// The keyframe that it was last sent.
+    keyframe: Option<SentKeyframe>,
     /// The client has been told that it is paused.
     told_paused: bool,
+}
+
+/// A keyframe on its way.
+#[derive(Clone, Copy, Debug)]
+struct SentKeyframe {
+    /// Its publisher's timestamp.
+    timestamp: u32,
+    /// When all of it will have left.
+    leaves_at: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,6 +113,7 @@ impl Share {
             resumed_at: None,
             tries_after: TRY_AFTER,
             excess_since: None,
+            keyframe: None,
             told_paused: false,
         }
     }
@@ -113,6 +131,24 @@ impl Share {
             self.resumed_at = Some(now);
         }
         self.state = state;
+    }
+
+    /// A packet was sent, or waits to be.
+    pub(crate) fn note_keyframe(&mut self, now: Instant, packet: &StoredPacket, link: &MediaLink) {
+        let timestamp = packet.timestamp;
+        let goes_on = self.keyframe.is_some_and(|keyframe| keyframe.timestamp == timestamp);
+        if packet.info.starts_keyframe || goes_on {
+            self.keyframe = Some(SentKeyframe { timestamp, leaves_at: now + link.peer.backlog() });
+        }
+    }
+
+    /// A keyframe was sent that cannot have arrived yet, or not all of it, over a network that bears no more: another would only
+    /// make it later.
+    pub(crate) fn has_keyframe_on_its_way(&self, now: Instant, link: &mut MediaLink) -> bool {
+        let estimator = link.peer.estimator();
+        // For itself, and for the repair of what of it is lost.
+        let arrival = 2 * estimator.round_trip().min(ROUND_TRIP_MAX);
+        estimator.is_limited() && self.keyframe.is_some_and(|keyframe| now < keyframe.leaves_at + arrival)
     }
 
     fn is_paused(&self) -> bool {
@@ -145,16 +181,33 @@ impl Subscriber {
         self.forwarder.set_target(layer);
     }
 
-    /// A frame begins while too much waits already: the stream becomes as small as it can without a keyframe, or stops
-    /// before it.
-    pub(crate) fn stop_if_late(&mut self, begins_frame: bool, backlog: Duration) {
-        let sends = matches!(self.share.state, ShareState::Whole | ShareState::Part(_));
-        if begins_frame && sends && backlog > BACKLOG_MAX {
+    /// A frame begins. If too much waits already, the stream becomes as small as it can without a keyframe, or stops before it.
+    pub(crate) fn stop_if_late(&mut self, now: Instant, link: &MediaLink) {
+        let backlog = link.peer.backlog();
+        let keyframe_waits = self.share.keyframe.is_some_and(|keyframe| now < keyframe.leaves_at);
+        let is_late = match self.share.state {
+            ShareState::Part(layer) if keyframe_waits && layer.is_whole_size() => {
+                backlog > KEYFRAME_BACKLOG_MAX
+            }
+            ShareState::Whole | ShareState::Part(_) => backlog > BACKLOG_MAX,
+            ShareState::Late | ShareState::Paused { .. } => false,
+        };
+        if is_late {
             self.share.state = ShareState::Late;
             self.forwarder.set_target(self.share.lowest);
         }
-        if begins_frame && self.share.state == ShareState::Late && backlog > LOWEST_BACKLOG_MAX {
+        if self.share.state == ShareState::Late && backlog > LOWEST_BACKLOG_MAX {
             self.forwarder.set_target(None);
+        }
+    }
+
+    /// What has not arrived by now of a stream that it had to leave is worth nothing any more: it would only keep the keyframe
+    /// of the next from coming.
+    fn give_up_what_it_left(&mut self, link: &mut MediaLink) {
+        if self.forwarder.has_left() {
+            self.forwarder.forget();
+            link.peer.discard(self.forwarder.ssrc);
+            link.peer.discard(self.forwarder.rtx_ssrc);
         }
     }
 
@@ -193,6 +246,12 @@ impl Subscriber {
             }
         }
         let layer = rung.map(|rung| ask.ladder[rung].layer);
+        let is_another =
+            layer.zip(self.forwarder.current()).is_some_and(|(next, current)| next.stream != current.stream);
+        if patience == (Patience::Grace { severe: true }) && rung < ask.current && is_another {
+            // Going on until the keyframe of the smaller one comes would keep the network's queue full, and lose much of that.
+            self.forwarder.set_target(None);
+        }
         match layer {
             None if ask.wanted.is_some() => self.share.pause(now),
             // Whatever is to be had of it no more for a moment, it comes back by the same rules.
@@ -255,6 +314,9 @@ impl Meeting {
                 let subscriber = &mut source.subscribers[*at];
                 let was_paused = subscriber.share.is_paused();
                 subscriber.take_share(now, ask, rung, patience);
+                if let Some(link) = &mut session.link {
+                    subscriber.give_up_what_it_left(link);
+                }
                 let is_paused = subscriber.share.is_paused();
                 if let Some(current) = ask.current.filter(|_| is_paused) {
                     left = left.saturating_sub(ask.ladder[current].bitrate);

@@ -72,7 +72,10 @@ impl Meeting {
         if is_new && source.replay(cx.now, at, stream_id, link) {
             self.note_release(cx.now, id);
             cx.touch(self.id, id);
-        } else if let Some(layer) = source.layer_mut(stream_id) {
+            return;
+        }
+        let is_on_its_way = source.subscribers[at].share.has_keyframe_on_its_way(cx.now, link);
+        if let Some(layer) = source.layer_mut(stream_id).filter(|_| !is_on_its_way) {
             layer.uplink.keyframes.request();
         }
     }
@@ -104,10 +107,12 @@ impl Source {
             return false;
         }
         subscriber.replayed = Some(replayed);
-        let ssrc = subscriber.forwarder.ssrc;
-        subscriber.forwarder.replay(now, stream_id, packets.into_iter(), |numbers, packet| {
+        let Subscriber { forwarder, share, .. } = subscriber;
+        let ssrc = forwarder.ssrc;
+        forwarder.replay(now, stream_id, packets.into_iter(), |numbers, packet| {
             if let Some(codec) = codecs.get(packet.codec) {
                 link.send_video(now, ssrc, &codec.codec, numbers, packet, false);
+                share.note_keyframe(now, packet, link);
             }
         });
         true

@@ -140,6 +140,11 @@ impl Layer {
         self.allocation.is_some_and(|allocation| allocation.bitrate == Bitrate::default())
     }
 
+    /// Its publisher says in its packets that it sends some of it.
+    fn is_claimed(&self) -> bool {
+        self.allocation.is_some_and(|allocation| allocation.bitrate > Bitrate::default())
+    }
+
     /// The most that its publisher will send; zero for a layer switched off.
     fn limit(&self) -> Bitrate {
         match self.allocation {
@@ -237,8 +242,10 @@ impl Source {
             let smaller_flows = ladder.iter().any(|rung| rung.flowing);
             let mut rungs = Vec::new();
             layer.uplink.rungs(now, layer.stream_id, layer.limit(), prefer, &mut rungs);
-            // Those who watch it wait for no timeout. What is shared may stand still in one size.
+            // Those who watch it wait for no timeout. What is shared may stand still in one size, and an encoder that has made a
+            // large keyframe leaves frames out until it has kept its rate: what its publisher says that it sends goes on.
             let is_behind = !self.attendee.content
+                && !layer.is_claimed()
                 && self.layers.iter().any(|other| layer.uplink.is_behind(&other.uplink));
             if is_behind || self.is_abandoned(layer, now) {
                 rungs.iter_mut().for_each(|rung| rung.flowing = false);

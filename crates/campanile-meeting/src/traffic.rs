@@ -453,9 +453,12 @@ impl Subscriber {
         link: &mut MediaLink,
     ) -> bool {
         let Some(codec) = codecs.get(packet.codec) else { return false };
-        self.stop_if_late(packet.info.begins_frame, link.peer.backlog());
+        if packet.info.begins_frame {
+            self.stop_if_late(now, link);
+        }
         let Some(numbers) = self.forwarder.offer(now, stream_id, packet) else { return false };
         link.send_video(now, self.forwarder.ssrc, &codec.codec, numbers, packet, false);
+        self.share.note_keyframe(now, packet, link);
         true
     }
 }

@@ -48,6 +48,8 @@ pub struct Camera {
     pub first_numbers: Option<Numbers>,
     /// Its packets say which layers it sends (video layers allocation), as Chrome's do.
     pub tells_layers: bool,
+    /// A keyframe takes as much as so many ordinary frames; for what is beyond four, pictures are left out after it.
+    pub keyframe_weight: u32,
 }
 
 /// What an RTP stream counts with.
@@ -75,6 +77,7 @@ impl Camera {
             size: (1280, 720),
             first_numbers: None,
             tells_layers: false,
+            keyframe_weight: 4,
         }
     }
 
@@ -113,6 +116,12 @@ impl Camera {
             frame: 65_500,
         });
         Camera { first_numbers, ..self }
+    }
+
+    /// The same before a scene full of detail, as Chrome does it: a keyframe takes three quarters of a second of the rate, and
+    /// pictures are left out after it until the rate is kept.
+    pub fn busy(self) -> Camera {
+        Camera { keyframe_weight: (self.framerate * 3 / 4).max(1), ..self.telling_layers() }
     }
 
     /// The same, saying in its packets which layers it sends.

@@ -57,6 +57,7 @@ pub struct Estimator {
     /// What the peer says of itself, if it gives no transport-wide feedback.
     remb: Option<Bitrate>,
     heard_at: Option<Instant>,
+    round_trip: Duration,
     silence_punished_at: Option<Instant>,
     limited: bool,
 }
@@ -87,6 +88,7 @@ impl Estimator {
             self.loss.note(self.sent.newly_lost(), arrived.len() as u32, bytes);
         }
         let rtt = now.saturating_duration_since(last);
+        self.round_trip = rtt;
         for Acknowledged { sent_at, arrival_us, bytes, cluster, .. } in
             self.sent.acknowledged().iter().copied()
         {
@@ -175,6 +177,11 @@ impl Estimator {
     /// There is nothing to pad with: the burst that was wanted is given up.
     pub fn cannot_pad(&mut self, now: Instant) {
         self.probes.congested(now);
+    }
+
+    /// How long the latest packets and the report on them took, queues included; zero before the first.
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip
     }
 
     /// What arrived lately, per second; `None` before anything has been acknowledged.

@@ -129,6 +129,19 @@ impl Forwarder {
         }
     }
 
+    /// Whether a stream was sent last that has stopped, and another is to follow.
+    pub fn has_left(&self) -> bool {
+        let last = self.runs.back().map(|run| run.gate.layer.stream);
+        let next = self.target.map(|target| target.stream);
+        self.current.is_none() && last.zip(next).is_some_and(|(last, next)| last != next)
+    }
+
+    /// Forgets what was sent once it has stopped: none of it is repaired any more.
+    pub fn forget(&mut self) {
+        self.current = None;
+        self.runs.clear();
+    }
+
     /// The stream of which a keyframe is awaited.
     pub fn awaits_keyframe_of(&self) -> Option<u32> {
         let target = self.target?;

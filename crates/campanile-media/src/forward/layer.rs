@@ -24,6 +24,11 @@ impl Layer {
     pub const fn whole(stream: u32) -> Layer {
         Layer { stream, spatial: SPATIAL_LAYERS as u8 - 1, temporal: TEMPORAL_LAYERS as u8 - 1 }
     }
+
+    /// Whether it has the largest pictures of its stream.
+    pub const fn is_whole_size(self) -> bool {
+        self.spatial == Layer::whole(self.stream).spatial
+    }
 }
 
 /// One step of a source's *ladder*: what can be sent to a subscriber, and what that takes. A ladder goes from the

@@ -411,6 +411,11 @@ impl Peer {
         self.estimator.wants_padding() && self.pacer.is_clear(now, self.estimator.pacing_rate())
     }
 
+    /// Drops the packets of this SSRC that wait to leave.
+    pub fn discard(&mut self, ssrc: u32) {
+        self.pacer.discard(ssrc);
+    }
+
     /// How long the paced packets that wait will take to leave.
     pub fn backlog(&self) -> Duration {
         self.pacer.backlog(self.estimator.pacing_rate())

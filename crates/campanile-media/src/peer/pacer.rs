@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::Departure;
+use crate::rtp::RtpHeader;
 use crate::units::Bitrate;
 
 /// What may leave at once after a pause: enough at high rates for a run of packets in one system call, at low rates one
@@ -128,6 +129,23 @@ impl Pacer {
         Some((departure, packet))
     }
 
+    /// Drops what waits of one stream.
+    pub(super) fn discard(&mut self, ssrc: u32) {
+        let Pacer { repairs, media, bytes, spare, .. } = self;
+        for queue in [repairs, media] {
+            queue.retain_mut(|(_, packet)| {
+                let stays = !RtpHeader::parse(packet).is_ok_and(|header| header.ssrc == ssrc);
+                if !stays {
+                    *bytes -= packet.len() as u64;
+                    if spare.len() < SPARE_MAX {
+                        spare.push(std::mem::take(packet));
+                    }
+                }
+                stays
+            });
+        }
+    }
+
     /// Takes back the buffer of a packet that has left.
     pub(super) fn recycle(&mut self, packet: Vec<u8>) {
         if self.spare.len() < SPARE_MAX {
@@ -153,7 +171,7 @@ impl Pacer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_start;
+    use crate::{rtp, test_start};
 
     const RATE: Option<Bitrate> = Some(Bitrate::kbps(800));
 
@@ -175,6 +193,25 @@ mod tests {
         }
         // 10 ms each, and 10 ms' worth at once after the pause.
         assert_eq!(left, [(0, 3), (0, 1), (10, 2)]);
+        assert!(pacer.is_empty() && pacer.backlog(RATE).is_zero());
+    }
+
+    #[test]
+    fn what_waits_of_one_stream_is_dropped_and_the_rest_stays() {
+        let mut pacer = Pacer::default();
+        let ssrcs = [(Urgency::Media, 1), (Urgency::Media, 2), (Urgency::Repair, 3), (Urgency::Media, 1)];
+        for (urgency, ssrc) in ssrcs {
+            assert!(pacer.hold(urgency, Departure::Unmarked, |out| {
+                rtp::write_header(out, 96, false, 0, 0, ssrc, &[]);
+                out.resize(1000, 0);
+            }));
+        }
+        pacer.discard(1);
+        assert_eq!((pacer.backlog(RATE), pacer.spare.len()), (Duration::from_millis(20), 2));
+        pacer.discard(3);
+        assert_eq!(pacer.backlog(RATE), Duration::from_millis(10));
+        let (_, left) = pacer.next(test_start(), None).expect("of the other stream");
+        assert_eq!(RtpHeader::parse(&left).map(|header| header.ssrc), Ok(2));
         assert!(pacer.is_empty() && pacer.backlog(RATE).is_zero());
     }
 

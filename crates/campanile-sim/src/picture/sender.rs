@@ -15,8 +15,8 @@ use super::{
 
 /// A browser's packets.
 const PACKET_BYTES: usize = 1100;
-/// A keyframe takes as much as so many ordinary frames.
-const KEYFRAME_WEIGHT: usize = 4;
+/// What an encoder spares for a keyframe, in ordinary frames.
+const KEYFRAME_WEIGHT_SPARED: u32 = 4;
 /// Packets kept for repairs.
 const HISTORY: usize = 512;
 
@@ -56,6 +56,8 @@ pub(crate) struct SentLayer {
     sequence: u16,
     rtx_sequence: u16,
     frame: u32,
+    /// Pictures to leave out until the rate is kept.
+    owes: u32,
     history: VecDeque<Kept>,
 }
 
@@ -156,6 +158,7 @@ impl Sender {
                 sequence: numbers.sequence,
                 rtx_sequence: random() as u16,
                 frame: 0,
+                owes: 0,
                 history: VecDeque::new(),
             }
         });
@@ -264,12 +267,18 @@ impl SentLayer {
             (2 | 3, _) => 80,
             _ => 100,
         };
-        let weight = if frame.is_key { 100 * KEYFRAME_WEIGHT } else { weight };
+        let weight = if frame.is_key { 100 * self.camera.keyframe_weight as usize } else { weight };
         let average = self.kbps as usize * 125 / self.camera.framerate.max(1) as usize;
         (average * percent * weight / 10_000).max(Truth::BYTES + 8)
     }
 
     fn send_picture(&mut self, labels: Labels<'_>, wire: &mut Wire<'_>) {
+        if self.encoder.wants_keyframe() {
+            self.owes += self.camera.keyframe_weight.saturating_sub(KEYFRAME_WEIGHT_SPARED);
+        } else if self.owes > 0 {
+            self.owes -= 1;
+            return;
+        }
         let frames = self.encoder.picture(self.frame);
         self.frame += frames.len() as u32;
         self.keyframes += u64::from(frames.first().is_some_and(|frame| frame.is_key));

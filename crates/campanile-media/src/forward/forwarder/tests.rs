@@ -268,3 +268,24 @@ fn stopping_is_immediate_and_resuming_waits_for_a_keyframe() {
     assert_eq!(forwarder.offer(now, 11, &vp8(3, 0, 3, 3, false)), None);
     assert_eq!(forwarder.offer(now, 11, &vp8(4, 0, 4, 4, true)).map(|r| r.seq), Some(11));
 }
+
+#[test]
+fn what_is_forgotten_is_not_repaired_and_what_follows_is() {
+    let mut forwarder = Forwarder::new(1, 2, 10);
+    let now = start();
+    forwarder.set_target(Some(Layer::whole(11)));
+    forwarder.offer(now, 11, &vp8(1, 0, 1, 1, true));
+    for target in [None, Some(Layer::whole(11))] {
+        forwarder.set_target(target);
+        assert!(!forwarder.has_left(), "it may go on with the next keyframe");
+    }
+    forwarder.set_target(Some(Layer::whole(12)));
+    assert!(forwarder.has_left());
+    forwarder.forget();
+    assert!(!forwarder.has_left() && forwarder.find(10).is_none());
+    forwarder.set_target(Some(Layer::whole(11)));
+    assert_eq!(forwarder.offer(now, 11, &vp8(2, 0, 2, 2, false)), None);
+    assert_eq!(forwarder.offer(now, 11, &vp8(3, 0, 3, 3, true)).map(|r| r.seq), Some(11));
+    assert!(forwarder.find(10).is_none());
+    assert_eq!(forwarder.find(11).map(|(_, original, _)| original.wire()), Some(3));
+}

@@ -182,6 +182,11 @@ impl Encoder {
         self.wants_keyframe = true;
     }
 
+    /// Whether it is.
+    pub fn wants_keyframe(&self) -> bool {
+        self.wants_keyframe
+    }
+
     /// How many sizes are sent at the moment.
     pub fn spatial(&self) -> u8 {
         self.spatial
