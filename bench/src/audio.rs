@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use campanile_media::mix::{Profile, VOICES_MAX};
+use campanile_media::mix::{FRAME_SAMPLES, Profile, VOICES_MAX};
 use serde_json::json;
 
-use crate::generator::{Attendees, Frame, SAMPLES, TICK, encode, samples};
+use crate::generator::{Attendees, Frame, TICK, encode, samples};
 use crate::janus::Janus;
 use crate::report::{Comparison, OURS, Row};
 use crate::system::{Meter, Server, open_files};
@@ -17,7 +17,7 @@ const FIRST_PORT: u16 = 20_000;
 /// What both mixers make, and what AudioBridge makes by default.
 const BITRATE_BPS: u32 = 32_000;
 /// What AudioBridge's encoders are set to: what they have by default (`DEFAULT_COMPLEXITY` in 1.1.2), told as `quality`.
-const COMPLEXITY: u8 = 4;
+pub(crate) const COMPLEXITY: u8 = 4;
 
 struct Case {
     name: &'static str,
@@ -140,7 +140,7 @@ impl Talk<'_> {
     /// All voices together are as loud as one of `speech`, so that their sum fits: AudioBridge's overflows.
     fn new<'a>(case: &'a Case, speech: &[f32], folder: Option<&'a Path>) -> Result<Talk<'a>, Failure> {
         let gain = 1.0 / (case.talkers as f32).sqrt();
-        let whole = speech.len() / SAMPLES * SAMPLES;
+        let whole = speech.len() / FRAME_SAMPLES * FRAME_SAMPLES;
         let speech: Vec<f32> = speech[..whole].iter().map(|sample| gain * sample).collect();
         let frames = encode(&speech)?;
         Ok(Talk { case, speech, frames, folder })
@@ -179,7 +179,7 @@ impl Talk<'_> {
     fn voice(&self, frame: usize) -> impl Fn(i64, usize) -> Vec<f32> {
         move |from, samples| {
             let whole = self.speech.len();
-            let first = ((frame * SAMPLES) as i64 + from).rem_euclid(whole as i64) as usize;
+            let first = ((frame * FRAME_SAMPLES) as i64 + from).rem_euclid(whole as i64) as usize;
             (first..first + samples).map(|at| self.speech[at % whole]).collect()
         }
     }

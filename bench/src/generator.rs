@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use campanile_media::mix::FRAME_SAMPLES;
 use campanile_media::rtp::{self, RtpHeader};
 use campanile_opus::{Application, Bandwidth, Channels, Encoder, EncoderConfig, SILENCE, Signal};
 
@@ -12,7 +13,6 @@ use crate::heard::Recording;
 
 /// Between two packets of one person.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
-pub(crate) const SAMPLES: usize = 960;
 const OPUS: u8 = 111;
 pub(crate) const AUDIO_LEVEL: u8 = 1;
 /// Sending is spread over the tick in as many steps, as arrivals of independent clients would be.
@@ -132,7 +132,7 @@ impl<'a> Attendees<'a> {
             attendee.at = (attendee.at + 1) % frames.len();
             packet.clear();
             let extensions: [(u8, &[u8]); 1] = [(AUDIO_LEVEL, &[level])];
-            let time = tick * SAMPLES as u32;
+            let time = tick * FRAME_SAMPLES as u32;
             rtp::write_header(
                 &mut packet,
                 OPUS,
@@ -160,8 +160,8 @@ impl<'a> Attendees<'a> {
     }
 }
 
-/// With which of the frames somebody begins: everybody is somewhere else in the same speech. Fifty fit into half a minute 0.66 s
-/// apart, which is more than the longest delay at which a voice is looked for.
+/// With which of the frames somebody begins: everybody is somewhere else in the same speech. Fifty of them, 0.66 s apart,
+/// take 33 s of it; no voice is looked for at so long a delay.
 fn first(number: usize, frames: &[Frame]) -> usize {
     33 * number % frames.len()
 }
@@ -190,7 +190,7 @@ pub(crate) fn encode(samples: &[f32]) -> Result<Vec<Frame>, Failure> {
         bandwidth: Bandwidth::Full,
     })
     .map_err(|error| error.to_string())?;
-    let frames = samples.chunks_exact(SAMPLES).map(|pcm| Frame::encode(&mut encoder, pcm));
+    let frames = samples.chunks_exact(FRAME_SAMPLES).map(|pcm| Frame::encode(&mut encoder, pcm));
     let frames: Vec<Frame> = frames.collect::<Result<_, Failure>>()?;
     if frames.is_empty() { Err("there is no speech".into()) } else { Ok(frames) }
 }

@@ -161,13 +161,8 @@ fn main() -> ExitCode {
     let [pairs, warm, seconds] = match &options.task {
         // Jitter buffers have forgotten by then what they expected before they had seen anything. Mixers do the same in each
         // tick, and what else a machine does spoils a long run rather than a short one.
-        Task::Audio { .. } => {
-            if options.short {
-                [2, 12, 8]
-            } else {
-                [3, 12, 20]
-            }
-        }
+        Task::Audio { .. } if options.short => [2, 12, 8],
+        Task::Audio { .. } => [3, 12, 20],
         _ if options.short => [2, 3, 8],
         _ => [3, 10, 60],
     };

@@ -12,6 +12,7 @@ use campanile_media::mix::{AudioPacket, FRAME_SAMPLES, LegId, Mixer, Profile, SI
 use campanile_opus::{Application, Bandwidth, Channels, Decoder, Encoder, EncoderConfig, Signal};
 
 use crate::Failure;
+use crate::audio::COMPLEXITY;
 use crate::distance::{DELAY_MAX, delay};
 use crate::generator::{samples, write_samples};
 use crate::heard::Heard;
@@ -19,7 +20,7 @@ use crate::heard::Heard;
 /// Judges `speech_file`, raw 48 kHz mono 16-bit little-endian samples; what is heard is written to `folder` in the same format.
 pub(crate) fn run(speech_file: &Path, folder: Option<PathBuf>) -> Result<String, Failure> {
     let mut bench = Bench { said: samples(speech_file)?, folder, report: String::new() };
-    let uplink = encoder(Application::Voip, 32_000, 9);
+    let uplink = encoder(32_000, 9);
     let packets = encode(uplink, &bench.said);
     let direct = decode(&packets);
     bench.report("uplink alone", &packets)?;
@@ -30,7 +31,7 @@ pub(crate) fn run(speech_file: &Path, folder: Option<PathBuf>) -> Result<String,
     ] {
         bench.report(&format!("campanile {name}"), &mix(&packets, profile, false))?;
         bench.report(&format!("campanile {name} interjecting"), &mix(&packets, profile, true))?;
-        let theirs = encode(encoder(Application::Voip, bitrate_bps, 4), &direct);
+        let theirs = encode(encoder(bitrate_bps, COMPLEXITY), &direct);
         bench.report(&format!("as AudioBridge {name}"), &theirs)?;
     }
     Ok(bench.report)
@@ -56,8 +57,9 @@ impl Bench {
     }
 }
 
-fn encoder(application: Application, bitrate_bps: u32, complexity: u8) -> Encoder {
-    let (channels, signal, bandwidth) = (Channels::Mono, Signal::Auto, Bandwidth::Full);
+fn encoder(bitrate_bps: u32, complexity: u8) -> Encoder {
+    let (channels, application) = (Channels::Mono, Application::Voip);
+    let (signal, bandwidth) = (Signal::Auto, Bandwidth::Full);
     Encoder::new(EncoderConfig { channels, application, bitrate_bps, complexity, signal, bandwidth })
         .expect("memory")
 }
@@ -91,7 +93,7 @@ fn mix(packets: &[Vec<u8>], profile: Profile, interjecting: bool) -> Vec<Vec<u8>
     mixer.set_profile(listener, profile);
     let hum: Vec<f32> =
         (0..packets.len() * FRAME_SAMPLES).map(|i| 0.003 * (TAU * (i % 480) as f32 / 480.0).sin()).collect();
-    let hum = encode(encoder(Application::Voip, 32_000, 5), &hum);
+    let hum = encode(encoder(32_000, 5), &hum);
     let mut tick = |(n, packet): (usize, &Vec<u8>)| {
         now += TICK;
         let (sequence, timestamp) = (n as u16, (n * FRAME_SAMPLES) as u32);

@@ -257,7 +257,7 @@ fn beside(wanted: &Wanted<'_>, args: &[&str]) -> Result<String, Failure> {
     if output.status.success() { Ok(report) } else { Err("`campanile-bench` failed.".into()) }
 }
 
-/// Half a minute of speech in raw 48 kHz mono 16-bit samples, made once. No sentence comes twice: voices are told apart by what
+/// More than 33 s of speech in raw 48 kHz mono 16-bit samples, made once. No sentence comes twice: voices are told apart by what
 /// they say.
 fn speech() -> Result<PathBuf, Failure> {
     const SENTENCES: &str = "The meeting was moved to Thursday afternoon because the architects wanted more time. She asked \

@@ -39,12 +39,15 @@ const PAUSE_GRACE: Duration = Duration::from_millis(2500);
 /// keyframe too, does it show whether there is room enough.
 const SETTLING: Duration = Duration::from_secs(5);
 /// Paced packets that wait for longer than this are more than the network bears: of what comes next only the lowest layer is
-/// sent, for which nobody needs a keyframe, and beyond the second nothing.
+/// sent, for which nobody needs a keyframe.
 const BACKLOG_MAX: Duration = Duration::from_millis(250);
+/// Beyond this not even the lowest layer is.
 const LOWEST_BACKLOG_MAX: Duration = Duration::from_secs(1);
-/// The same while a keyframe of a smaller stream waits with them: it takes as much as many frames do, and stopping would take
-/// another. Of one stream in several sizes stopping is what makes the keyframe small.
+/// In the place of the first while a keyframe of a smaller stream waits with them: it takes as much as many frames do, and
+/// stopping would take another. Of one stream in several sizes stopping is what makes the keyframe small.
 const KEYFRAME_BACKLOG_MAX: Duration = Duration::from_secs(1);
+/// No keyframe is waited for longer than this, however long its publisher says that it is.
+const KEYFRAME_LEAVES_MAX: Duration = Duration::from_secs(2);
 /// Beyond so long a round trip, what the last one took tells nothing of the next.
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(500);
 /// What the network must bear beyond what is watched, so that nothing of it waits for a margin.
@@ -75,8 +78,11 @@ pub(crate) struct Share {
 /// A keyframe on its way.
 #[derive(Clone, Copy, Debug)]
 struct SentKeyframe {
+    stream_id: u32,
     /// Its publisher's timestamp.
     timestamp: u32,
+    /// When its first packet was sent.
+    since: Instant,
     /// When all of it will have left.
     leaves_at: Instant,
 }
@@ -87,8 +93,8 @@ enum ShareState {
     Whole,
     /// It gets less: this.
     Part(Layer),
-    /// It was more than could leave in time, and is its lowest layer or nothing: the next sharing says what it gets.
-    Late,
+    /// This stream was more than could leave in time, and is its lowest layer or nothing: the next sharing says what it gets.
+    Late { stream: Option<u32> },
     /// It gets nothing.
     Paused { since: Instant },
 }
@@ -133,22 +139,34 @@ impl Share {
         self.state = state;
     }
 
-    /// A packet was sent, or waits to be.
-    pub(crate) fn note_keyframe(&mut self, now: Instant, packet: &StoredPacket, link: &MediaLink) {
+    /// Notes when the keyframe that this packet is part of, if it is, will have left.
+    pub(crate) fn note_keyframe(
+        &mut self,
+        now: Instant,
+        stream_id: u32,
+        packet: &StoredPacket,
+        link: &MediaLink,
+    ) {
         let timestamp = packet.timestamp;
-        let goes_on = self.keyframe.is_some_and(|keyframe| keyframe.timestamp == timestamp);
-        if packet.info.starts_keyframe || goes_on {
-            self.keyframe = Some(SentKeyframe { timestamp, leaves_at: now + link.peer.backlog() });
+        let is_its =
+            |keyframe: SentKeyframe| (keyframe.stream_id, keyframe.timestamp) == (stream_id, timestamp);
+        let known = self.keyframe.filter(|keyframe| is_its(*keyframe));
+        if packet.info.starts_keyframe || known.is_some() {
+            let since = known.map_or(now, |keyframe| keyframe.since);
+            let leaves_at = (now + link.peer.backlog()).min(since + KEYFRAME_LEAVES_MAX);
+            self.keyframe = Some(SentKeyframe { stream_id, timestamp, since, leaves_at });
         }
     }
 
-    /// A keyframe was sent that cannot have arrived yet, or not all of it, over a network that bears no more: another would only
-    /// make it later.
-    pub(crate) fn has_keyframe_on_its_way(&self, now: Instant, link: &mut MediaLink) -> bool {
+    /// A keyframe of this stream was sent that cannot have arrived yet, or not all of it, over a network that bears no more:
+    /// another would only make it later.
+    pub(crate) fn has_keyframe_on_its_way(&self, now: Instant, stream_id: u32, link: &mut MediaLink) -> bool {
         let estimator = link.peer.estimator();
         // For itself, and for the repair of what of it is lost.
         let arrival = 2 * estimator.round_trip().min(ROUND_TRIP_MAX);
-        estimator.is_limited() && self.keyframe.is_some_and(|keyframe| now < keyframe.leaves_at + arrival)
+        let is_coming =
+            |keyframe: SentKeyframe| keyframe.stream_id == stream_id && now < keyframe.leaves_at + arrival;
+        estimator.is_limited() && self.keyframe.is_some_and(is_coming)
     }
 
     fn is_paused(&self) -> bool {
@@ -190,13 +208,14 @@ impl Subscriber {
                 backlog > KEYFRAME_BACKLOG_MAX
             }
             ShareState::Whole | ShareState::Part(_) => backlog > BACKLOG_MAX,
-            ShareState::Late | ShareState::Paused { .. } => false,
+            ShareState::Late { .. } | ShareState::Paused { .. } => false,
         };
         if is_late {
-            self.share.state = ShareState::Late;
-            self.forwarder.set_target(self.share.lowest);
+            let stream = self.forwarder.current().map(|layer| layer.stream);
+            self.share.state = ShareState::Late { stream };
+            self.forwarder.set_target(self.share.lowest.filter(|lowest| Some(lowest.stream) == stream));
         }
-        if self.share.state == ShareState::Late && backlog > LOWEST_BACKLOG_MAX {
+        if matches!(self.share.state, ShareState::Late { .. }) && backlog > LOWEST_BACKLOG_MAX {
             self.forwarder.set_target(None);
         }
     }
@@ -206,6 +225,7 @@ impl Subscriber {
     fn give_up_what_it_left(&mut self, link: &mut MediaLink) {
         if self.forwarder.has_left() {
             self.forwarder.forget();
+            self.share.keyframe = None;
             link.peer.discard(self.forwarder.ssrc);
             link.peer.discard(self.forwarder.rtx_ssrc);
         }
@@ -220,7 +240,7 @@ impl Subscriber {
             ShareState::Part(layer) => {
                 place(layer).or_else(|| ladder.iter().position(|rung| rung.layer.stream == layer.stream))
             }
-            ShareState::Late => wanted.map(|_| 0),
+            ShareState::Late { .. } => wanted.map(|_| 0),
             ShareState::Paused { .. } => None,
         };
         let paused_for = self.share.paused_for(now);
@@ -229,13 +249,19 @@ impl Subscriber {
         Ask { priority: self.share.priority, ladder, wanted, current, follows, rests, tries }
     }
 
+    /// Whether it was late, and nothing smaller than that is to be had.
+    fn is_too_much(&self, ladder: &[Rung]) -> bool {
+        let lowest = ladder.iter().find(|rung| rung.flowing).map(|rung| rung.layer.stream);
+        matches!(self.share.state, ShareState::Late { stream } if stream == lowest)
+    }
+
     fn take_share(&mut self, now: Instant, ask: &Ask<'_>, mut rung: Option<usize>, patience: Patience) {
         let lowest = || ask.ladder.iter().position(|rung| rung.flowing);
         if ask.current.min(ask.wanted) <= rung {
             self.share.excess_since = None;
         } else {
             let excess = now - *self.share.excess_since.get_or_insert(now);
-            let is_late = self.share.state == ShareState::Late;
+            let is_late = self.is_too_much(ask.ladder);
             match (patience, rung) {
                 (Patience::Endless, None) => rung = lowest(),
                 (Patience::Grace { severe: false }, _) if excess < GRACE && !is_late => {
@@ -248,7 +274,8 @@ impl Subscriber {
         let layer = rung.map(|rung| ask.ladder[rung].layer);
         let is_another =
             layer.zip(self.forwarder.current()).is_some_and(|(next, current)| next.stream != current.stream);
-        if patience == (Patience::Grace { severe: true }) && rung < ask.current && is_another {
+        let falls_far = patience == (Patience::Grace { severe: true }) && rung < ask.current.min(ask.wanted);
+        if is_another && (falls_far || matches!(self.share.state, ShareState::Late { .. })) {
             // Going on until the keyframe of the smaller one comes would keep the network's queue full, and lose much of that.
             self.forwarder.set_target(None);
         }
@@ -296,9 +323,8 @@ impl Meeting {
             // What is paused makes room for the rest: the least important goes first, also when it was another that came too
             // late; of equals the last, as in the allocation.
             shares.sort_by_key(|((_, ask), _)| std::cmp::Reverse(ask.priority));
-            let any_late = shares.iter().any(|(((_, group_id, at), _), rung)| {
-                let share = &self.sources[group_id].subscribers[*at].share;
-                rung.is_none() && share.state == ShareState::Late
+            let any_late = shares.iter().any(|(((_, group_id, at), ask), rung)| {
+                rung.is_none() && self.sources[group_id].subscribers[*at].is_too_much(ask.ladder)
             });
             // What is still sent of all that was held.
             let mut left = held;

@@ -74,7 +74,7 @@ impl Meeting {
             cx.touch(self.id, id);
             return;
         }
-        let is_on_its_way = source.subscribers[at].share.has_keyframe_on_its_way(cx.now, link);
+        let is_on_its_way = source.subscribers[at].share.has_keyframe_on_its_way(cx.now, stream_id, link);
         if let Some(layer) = source.layer_mut(stream_id).filter(|_| !is_on_its_way) {
             layer.uplink.keyframes.request();
         }
@@ -110,9 +110,10 @@ impl Source {
         let Subscriber { forwarder, share, .. } = subscriber;
         let ssrc = forwarder.ssrc;
         forwarder.replay(now, stream_id, packets.into_iter(), |numbers, packet| {
-            if let Some(codec) = codecs.get(packet.codec) {
-                link.send_video(now, ssrc, &codec.codec, numbers, packet, false);
-                share.note_keyframe(now, packet, link);
+            if let Some(codec) = codecs.get(packet.codec)
+                && link.send_video(now, ssrc, &codec.codec, numbers, packet, false)
+            {
+                share.note_keyframe(now, stream_id, packet, link);
             }
         });
         true

@@ -457,8 +457,9 @@ impl Subscriber {
             self.stop_if_late(now, link);
         }
         let Some(numbers) = self.forwarder.offer(now, stream_id, packet) else { return false };
-        link.send_video(now, self.forwarder.ssrc, &codec.codec, numbers, packet, false);
-        self.share.note_keyframe(now, packet, link);
+        if link.send_video(now, self.forwarder.ssrc, &codec.codec, numbers, packet, false) {
+            self.share.note_keyframe(now, stream_id, packet, link);
+        }
         true
     }
 }

@@ -93,6 +93,25 @@ fn a_scene_full_of_detail_falls_to_the_lower_layer_as_fast_and_moves_there() {
     }
 }
 
+/// Just after its link has narrowed a receiver's estimate is lower than the network, and a pause lasts for seconds.
+#[test]
+fn a_small_layer_that_hardly_fits_is_tried_before_it_is_paused() {
+    for (seed, framerate) in (0..12).flat_map(|seed| [(seed, 15), (seed, 6)]) {
+        let story = format!("seed {seed}, {framerate} frames a second");
+        let world = World::new(Seed(seed));
+        let camera = Camera { layers_kbps: vec![260, 0, 1200], framerate, ..Camera::simulcast() };
+        let ann = world.join("ann").publish(camera.busy());
+        let (bob, cid) = (world.join("bob"), world.join("cid"));
+        let is_large = || layer(&bob, &ann) == Some(2) && layer(&cid, &ann) == Some(2);
+        assert!(world.run_until(secs(8), is_large), "{story}");
+        world.run_for(millis(300 + 137 * seed));
+        bob.network(Conditions::GOOD, narrow(300, millis(400)));
+        let is_small = || layer(&bob, &ann) == Some(0);
+        assert!(world.run_until(secs(6), is_small), "{story}: {:?}", bob.seen(&ann));
+        assert_eq!(layer(&cid, &ann), Some(2), "{story}");
+    }
+}
+
 /// By REMB, as clients do that give no transport-wide feedback.
 #[test]
 fn a_receiver_that_estimates_by_itself_gets_what_it_says_it_bears() {

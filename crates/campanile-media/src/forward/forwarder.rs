@@ -1,7 +1,7 @@
 //! One subscription: several streams of one source, made into one with continuous numbers.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::gate::{Gate, SentFrames};
 use super::history::StoredPacket;
@@ -16,6 +16,8 @@ mod tests;
 /// Runs remembered for repairs. With every second frame left out of 30 a second there are 15 runs a second, so this is
 /// longer than any receiver asks back.
 const RUNS_MAX: usize = 64;
+/// For so long a keyframe is repaired, though another has followed.
+const KEYFRAME_REPAIRED: Duration = Duration::from_secs(1);
 /// One picture at 30 per second, in 90 kHz ticks: the least that a switch moves the clock on.
 const PICTURE_TICKS_MIN: u32 = 3000;
 /// What a replayed picture moves the clock on, or one sent again in another size: its receiver shall not wait to show it.
@@ -42,8 +44,8 @@ pub struct Forwarder {
     last_picture_id: Option<u16>,
     last_tl0_picture: Option<u8>,
     last_frame_number: Option<u16>,
-    /// The outgoing number that the last keyframe began with.
-    last_keyframe: Option<SeqNo>,
+    /// The outgoing number that the last keyframe began with, and when it was sent; what is repaired begins there.
+    last_keyframe: Option<(SeqNo, Instant)>,
     is_replaying: bool,
     packets_sent: u32,
     bytes_sent: u32,
@@ -184,7 +186,7 @@ impl Forwarder {
             self.note_late(packet, rewritten);
             rewritten
         } else {
-            self.next(current, packet)?
+            self.next(now, current, packet)?
         };
         if !rewritten.is_filler {
             let is_newer = rewritten.timestamp.wrapping_sub(self.last_timestamp) as i32 >= 0;
@@ -224,7 +226,7 @@ impl Forwarder {
             None => self.offsets_after_last(now, packet),
         };
         let gate = Gate::at_keyframe(target, packet);
-        self.last_keyframe = Some(self.next_seq);
+        self.last_keyframe = Some((self.next_seq, now));
         self.push(Run {
             gate,
             is_switch: true,
@@ -283,7 +285,7 @@ impl Forwarder {
     }
 
     /// The next packet of the current stream, or one further ahead.
-    fn next(&mut self, mut current: Current, packet: &StoredPacket) -> Option<Rewritten> {
+    fn next(&mut self, now: Instant, mut current: Current, packet: &StoredPacket) -> Option<Rewritten> {
         let info = &packet.info;
         let begins_picture = info.begins_frame && packet.timestamp != current.timestamp;
         let target = self.target.filter(|target| target.stream == current.gate.layer.stream);
@@ -321,8 +323,10 @@ impl Forwarder {
             if self.is_replaying && begins_picture {
                 run = self.hasten(run, packet)?;
             }
-            if info.starts_keyframe && begins_picture {
-                self.last_keyframe = Some(run.out(packet.seq));
+            // Where others ask for one after another, there is still time for the repair of this.
+            let is_soon = self.last_keyframe.is_some_and(|(_, at)| now < at + KEYFRAME_REPAIRED);
+            if info.starts_keyframe && begins_picture && !is_soon {
+                self.last_keyframe = Some((run.out(packet.seq), now));
             }
             let rewritten = run.rewrite(packet);
             run.end_in = current.next_in;
@@ -426,9 +430,9 @@ impl Forwarder {
             .then_some((run.gate.layer.stream, original, move |packet: &StoredPacket| run.rewrite(packet)))
     }
 
-    /// Whether what had this outgoing number came before the last keyframe that was sent, with which its receiver can go on.
+    /// Whether what had this outgoing number came before a keyframe that was sent, with which its receiver can go on.
     pub fn is_outdated(&self, seq: u16) -> bool {
-        self.last_keyframe.is_some_and(|keyframe| self.next_seq.plus(-1).extend(seq) < keyframe)
+        self.last_keyframe.is_some_and(|(keyframe, _)| self.next_seq.plus(-1).extend(seq) < keyframe)
     }
 
     /// For a sender report: the last timestamp sent and when, packets and payload bytes sent (RFC 3550 6.4.1).

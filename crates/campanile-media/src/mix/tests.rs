@@ -226,7 +226,10 @@ fn continuity(mix: &[f32], level_db: f32) -> f32 {
 }
 
 fn dice() -> impl FnMut() -> u32 {
-    let mut state = 7u32;
+    dice_from(7)
+}
+
+fn dice_from(mut state: u32) -> impl FnMut() -> u32 {
     move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state >> 16

@@ -301,9 +301,9 @@ impl Peer {
         sent
     }
 
-    /// Reads what sealing a packet for this peer needs, and does nothing with it. Between two packets of one peer's, all
-    /// others' go through the processor's cache: whoever sends to many calls this for a number of them first, and waits for
-    /// all their memory at once, which is shorter than for each one's in turn.
+    /// Reads what sealing a packet for this peer needs, and does nothing with it. Between two packets for one peer, those for
+    /// all others go through the processor's cache: whoever sends to many calls this for a number of them first, and waits
+    /// for all their memory at once, which is shorter than for each one's in turn.
     pub fn fetch(&self) {
         if let Link::WebRtc(link) = &self.link
             && let Some(srtp) = &link.srtp

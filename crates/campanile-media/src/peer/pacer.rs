@@ -132,7 +132,8 @@ impl Pacer {
     /// Drops what waits of one stream.
     pub(super) fn discard(&mut self, ssrc: u32) {
         let Pacer { repairs, media, bytes, spare, .. } = self;
-        for queue in [repairs, media] {
+        let waited = repairs.len();
+        for queue in [&mut *repairs, media] {
             queue.retain_mut(|(_, packet)| {
                 let stays = !RtpHeader::parse(packet).is_ok_and(|header| header.ssrc == ssrc);
                 if !stays {
@@ -143,6 +144,9 @@ impl Pacer {
                 }
                 stays
             });
+        }
+        if repairs.len() < waited {
+            self.repairs_free_at = None; // it was those that took the time
         }
     }
 

@@ -42,8 +42,6 @@ pub struct Seen {
     pub longest_gap: Duration,
     /// Each change of layer: when, and to which. Simulcast layers and the sizes of one stream are both counted from 0.
     pub layers: Vec<(Instant, u8)>,
-    /// Pictures decoded of each temporal layer.
-    pub temporal: [u64; 3],
     /// Each change of size, by what keyframes of VP8 say.
     pub sizes: Vec<(u16, u16)>,
     /// Pictures that the numbers made look decodable though they were not, or that were another's. Always 0 with a server
@@ -276,7 +274,7 @@ impl Screen {
             let moved = first.timestamp.wrapping_sub(last.timestamp) as i32;
             let captured = top.ticks.wrapping_sub(last.truth.ticks) as i32;
             // A switch sets the clock by the time at which the keyframe comes, and what came before may have been late.
-            // What newcomers get of the past passes in a moment.
+            // What newcomers get of the past passes in a millisecond a picture, until it meets the present.
             let slack = if first.keyframe { CLOCK_SLACK_TICKS } else { 0 };
             let hastens = last.may_hasten && moved < captured;
             let right = moved > 0 && (moved.abs_diff(captured) <= slack || hastens);
@@ -286,7 +284,6 @@ impl Screen {
         }
         self.seen.frames += 1;
         self.seen.keyframes += u64::from(first.keyframe);
-        self.seen.temporal[usize::from(top.temporal)] += 1;
         self.seen.first_at.get_or_insert(now);
         self.seen.last_at = Some(now);
         let layer = top.layer + top.spatial;

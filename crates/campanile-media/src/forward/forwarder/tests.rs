@@ -248,12 +248,14 @@ fn what_came_before_the_last_keyframe_is_outdated() {
     forwarder.offer(now, 11, &vp8(7, 0, 1, 1, true));
     forwarder.offer(now, 11, &vp8(8, 3000, 2, 2, false));
     assert_eq!(outdated(&forwarder), 0);
-    forwarder.offer(now, 11, &vp8(9, 6000, 3, 3, true));
-    assert_eq!(outdated(&forwarder), 2, "the same stream goes on with another");
+    forwarder.offer(now + KEYFRAME_REPAIRED / 2, 11, &vp8(9, 6000, 3, 3, true));
+    assert_eq!(outdated(&forwarder), 0, "the first may still be repaired");
+    forwarder.offer(now + KEYFRAME_REPAIRED, 11, &vp8(10, 9000, 4, 4, true));
+    assert_eq!(outdated(&forwarder), 3, "the same stream goes on with another");
     forwarder.set_target(Some(Layer::whole(12)));
     forwarder.offer(now, 12, &vp8(500, 0, 1, 1, true));
     forwarder.offer(now, 12, &vp8(501, 3000, 2, 2, false));
-    assert_eq!(outdated(&forwarder), 3, "another stream begins");
+    assert_eq!(outdated(&forwarder), 4, "another stream begins");
 }
 
 #[test]

@@ -230,9 +230,9 @@ fn in_random_meetings_everyone_hears_the_sum_of_the_others() {
 /// Tones in the speech mode, and many of them at 24 kbit/s, are a codec's worst: of 400 meetings the least is 8.1 dB.
 const SNR_DB_MIN: f32 = 7.5;
 /// How much less faithful the mix may arrive than out of an encoder that makes it for this listener alone, in dB over five
-/// seconds of moving between streams all the time: each move back costs one packet without prediction. Whoever asks for another
-/// quality goes over to a stream whose speech their decoder has not heard begin.
+/// seconds of moving between streams all the time: each move back costs one packet without prediction.
 const MOVES_DB: f32 = 2.0;
+/// The same of whoever asks for another quality, and goes over to a stream whose speech their decoder has not heard begin.
 const OTHER_QUALITY_DB: f32 = 5.0;
 /// What is said for less than half a second proves nothing: a coding that differs at all may do so in step with it.
 const SAID_FRAMES_MIN: usize = 25;
