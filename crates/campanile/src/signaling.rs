@@ -135,6 +135,9 @@ async fn run(
                     }
                 }
                 Some(ToSocket::Close { code, reason }) => return close(socket, code, reason).await,
+                None if state.worker.has_stopped() => {
+                    return close(socket, close_code::COME_BACK, "the server is stopping").await;
+                }
                 None => return close(socket, close_code::TOO_MUCH, "too slow").await,
             },
             incoming = socket.recv(), if !refused => {

@@ -84,7 +84,7 @@ pub struct WorkerHandle {
     next_session: Arc<AtomicU64>,
 }
 
-/// Where a socket's task finds what it has to do.
+/// Where a socket's task finds what it has to do. It ends when the client reads too slowly, or the worker has stopped.
 pub type Mailbox = mpsc::Receiver<ToSocket>;
 
 /// What a socket has to do.
@@ -92,7 +92,7 @@ pub type Mailbox = mpsc::Receiver<ToSocket>;
 pub enum ToSocket {
     /// Send this binary message.
     Frame(Bytes),
-    /// Close with this code, after what came before. A mailbox that ends without it means: too slow.
+    /// Close with this code, after what came before.
     Close {
         /// The close code.
         code: u16,
@@ -183,6 +183,11 @@ impl WorkerHandle {
     /// Tells that a socket is gone.
     pub async fn disconnected(&self, session: SessionId) {
         self.pass_on(session, FromSocket::Disconnected).await;
+    }
+
+    /// Whether the worker's thread has ended: whoever connects now is never heard of.
+    pub fn has_stopped(&self) -> bool {
+        self.frames.is_closed()
     }
 
     /// Ends the worker's thread.
@@ -524,5 +529,8 @@ mod tests {
         assert!(is_woken(), "long before they have no room");
         worker.disconnected(SessionId(1)).await;
         assert!(is_woken());
+        assert!(!worker.has_stopped());
+        drop(waiting);
+        assert!(worker.has_stopped());
     }
 }
