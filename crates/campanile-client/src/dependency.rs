@@ -1,6 +1,8 @@
 //! The dependency descriptor, an RTP header extension (AV1 RTP specification, appendix A): which frame needs which, so that
 //! a service can leave temporal layers out without a look at the picture. One spatial layer, one or three temporal ones.
 
+use campanile_media::forward::BitWriter;
+
 use crate::media::Scalability;
 
 /// What SDP calls the extension.
@@ -63,7 +65,7 @@ impl Describer {
         };
         let describe = |place| {
             let (first, last) = (place == 0, place + 1 == packets);
-            let mut bits = Bits::default();
+            let mut bits = BitWriter::default();
             bits.put(u32::from(first), 1);
             bits.put(u32::from(last), 1);
             bits.put(template.into(), 6);
@@ -80,7 +82,7 @@ impl Describer {
 }
 
 /// Appendix A.8.2: `template_dependency_structure`.
-fn structure(bits: &mut Bits, templates: &[Template], (width, height): (u16, u16)) {
+fn structure(bits: &mut BitWriter, templates: &[Template], (width, height): (u16, u16)) {
     let targets = templates[0].indications.len() as u32;
     bits.put(0, 6);
     bits.put(targets - 1, 5);
@@ -107,28 +109,6 @@ fn structure(bits: &mut Bits, templates: &[Template], (width, height): (u16, u16
     bits.put(1, 1);
     bits.put(u32::from(width) - 1, 16);
     bits.put(u32::from(height) - 1, 16);
-}
-
-/// Written bit by bit, the highest of each byte first.
-#[derive(Default)]
-struct Bits {
-    bytes: Vec<u8>,
-    count: usize,
-}
-
-impl Bits {
-    /// The lowest `count` bits of `value`.
-    fn put(&mut self, value: u32, count: u32) {
-        for at in (0..count).rev() {
-            if self.count.is_multiple_of(8) {
-                self.bytes.push(0);
-            }
-            if let (Some(last), 1) = (self.bytes.last_mut(), value >> at & 1) {
-                *last |= 0x80 >> (self.count % 8);
-            }
-            self.count += 1;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Reading headers bit by bit.
+//! Reading and writing headers bit by bit.
 
 /// Reads bits, the highest of each byte first. Everything is `None` once the bytes have ended.
 pub(super) struct Bits<'a> {
@@ -66,6 +66,29 @@ impl<'a> Bits<'a> {
         let code = i64::from(self.exp_golomb()?);
         let magnitude = (code + 1) / 2;
         i32::try_from(if code % 2 == 1 { magnitude } else { -magnitude }).ok()
+    }
+}
+
+/// Writes bits, the highest of each byte first.
+#[derive(Default, Debug)]
+pub struct BitWriter {
+    /// What has been written; zeros fill the last up.
+    pub bytes: Vec<u8>,
+    count: usize,
+}
+
+impl BitWriter {
+    /// Appends the lowest `count` bits of `value`, at most 32.
+    pub fn put(&mut self, value: u32, count: u32) {
+        for at in (0..count).rev() {
+            if self.count.is_multiple_of(8) {
+                self.bytes.push(0);
+            }
+            if let (Some(last), 1) = (self.bytes.last_mut(), value >> at & 1) {
+                *last |= 0x80 >> (self.count % 8);
+            }
+            self.count += 1;
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod vp9;
 mod write;
 
 pub use allocation::{AllocatedStream, read_allocation};
+pub use bits::BitWriter;
 pub use dependency::{DESCRIPTOR_BYTES_MAX, Described, Structure};
 pub use forwarder::Forwarder;
 pub use history::{History, NewPacket, StoredPacket};

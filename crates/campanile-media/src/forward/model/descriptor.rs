@@ -1,5 +1,6 @@
 //! Dependency descriptors in which everything is said: custom indications and references.
 
+use super::super::bits::BitWriter;
 use super::Frame;
 
 /// The template ids do not begin at 0.
@@ -18,7 +19,7 @@ pub(super) fn write(frame: &Frame, first: bool, last: bool) -> Vec<u8> {
     let has_structure = frame.is_key && first && frame.spatial == 0;
     let active = frame.says_active.filter(|_| has_structure || !frame.is_key);
     let template = frame.spatial * coding.temporal + frame.temporal;
-    let mut bits = Bits::default();
+    let mut bits = BitWriter::default();
     bits.put(first.into(), 1);
     bits.put(last.into(), 1);
     bits.put(TEMPLATE_ID_OFFSET + u32::from(template), 6);
@@ -56,7 +57,7 @@ fn indication(frame: &Frame, (spatial, temporal): (u8, u8), of: (u8, u8), is_key
 }
 
 /// Appendix A.8.2: a template for each layer, which is a decode target too; no chains; the sizes.
-fn structure(frame: &Frame, targets: &[(u8, u8)], bits: &mut Bits) {
+fn structure(frame: &Frame, targets: &[(u8, u8)], bits: &mut BitWriter) {
     bits.put(TEMPLATE_ID_OFFSET, 6);
     bits.put(targets.len() as u32 - 1, 5);
     for pair in targets.windows(2) {
@@ -74,27 +75,5 @@ fn structure(frame: &Frame, targets: &[(u8, u8)], bits: &mut Bits) {
     for (width, height) in (0..frame.coding.spatial).map(|spatial| frame.size_of(spatial)) {
         bits.put(u32::from(width) - 1, 16);
         bits.put(u32::from(height) - 1, 16);
-    }
-}
-
-/// Written bit by bit, the highest of each byte first.
-#[derive(Default)]
-struct Bits {
-    bytes: Vec<u8>,
-    count: usize,
-}
-
-impl Bits {
-    /// The lowest `count` bits of `value`.
-    fn put(&mut self, value: u32, count: u32) {
-        for at in (0..count).rev() {
-            if self.count.is_multiple_of(8) {
-                self.bytes.push(0);
-            }
-            if let (Some(last), 1) = (self.bytes.last_mut(), value >> at & 1) {
-                *last |= 0x80 >> (self.count % 8);
-            }
-            self.count += 1;
-        }
     }
 }
